@@ -1,0 +1,71 @@
+"""Every exception this library raises; none of them ever carries a token, session data or a password."""
+
+from __future__ import annotations
+
+
+class MemsessionsError(Exception):
+    """The base of every error raised by memsessions."""
+
+
+class ConfigurationError(MemsessionsError, ValueError):
+    """A constructor argument or a `MEMSESSIONS_*` variable is not usable; nothing was contacted."""
+
+
+class ClientClosed(MemsessionsError, RuntimeError):
+    """A call was made on a client after `quit()`."""
+
+
+class ValidationError(MemsessionsError, ValueError):
+    """An argument was refused before any I/O; `name` is the error name redis-sessions uses."""
+
+    name: str = "invalidValue"
+
+
+class MissingParameter(ValidationError):
+    """An argument that is needed was not given or is empty."""
+
+    name = "missingParameter"
+
+
+class InvalidFormat(ValidationError):
+    """An argument does not have the form it must have."""
+
+    name = "invalidFormat"
+
+
+class InvalidValue(ValidationError):
+    """An argument has a value that is not allowed."""
+
+    name = "invalidValue"
+
+
+class SessionTooLarge(InvalidValue):
+    """A session with this data would not fit into one item of the store; it was left as it was."""
+
+
+class StoreError(MemsessionsError):
+    """The store could not do what was asked; `server` names it."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        super().__init__(f"{server}: {reason}")
+        self.server = server
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[StoreError], tuple[str, str]]:
+        return type(self), (self.server, self.reason)  # so that it survives pickling between processes
+
+
+class StoreUnavailable(StoreError):
+    """The store did not give a whole, valid answer in time; whether the call took effect is not known."""
+
+
+class UnsupportedServer(StoreError):
+    """The server answered, but it is not a memcached that this library can work with."""
+
+
+class StoreFull(StoreError):
+    """The server has no memory left for this write (it runs with `-M`); what was stored is unchanged."""
+
+
+class ItemTooLarge(StoreError):
+    """The server's item size limit is below what was to be written; what was stored is unchanged."""
