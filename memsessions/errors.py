@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class MemsessionsError(Exception):
     """The base of every error raised by memsessions."""
@@ -63,9 +65,21 @@ class UnsupportedServer(StoreError):
     """The server answered, but it is not a memcached that this library can work with."""
 
 
-class StoreFull(StoreError):
+class WriteRefused(StoreError):
+    """The server refused a write; what was stored is unchanged, and everything else it was sent is done."""
+
+    def __init__(self, server: str, reason: str, answers: Sequence[object] = ()) -> None:
+        super().__init__(server, reason)
+        self.answers = answers  # of the whole batch; None stands for what was refused
+
+
+class StoreFull(WriteRefused):
     """The server has no memory left for this write (it runs with `-M`); what was stored is unchanged."""
 
 
-class ItemTooLarge(StoreError):
+class ItemTooLarge(WriteRefused):
     """The server's item size limit is below what was to be written; what was stored is unchanged."""
+
+
+class StoreDamaged(StoreError):
+    """Something that memsessions did not write stands under one of its keys."""

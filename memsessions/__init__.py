@@ -1,0 +1,58 @@
+"""Sessions on memcached: grouped by app and user, counted, listed, and ended on every device."""
+
+from __future__ import annotations
+
+from .client import SessionsClient
+from .errors import (
+    ClientClosed,
+    ConfigurationError,
+    InvalidFormat,
+    InvalidValue,
+    ItemTooLarge,
+    MemsessionsError,
+    MissingParameter,
+    SessionTooLarge,
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    UnsupportedServer,
+    ValidationError,
+    WriteRefused,
+)
+from .types import Activity, Created, Data, Killed, Scalar, Session, Wiped
+
+__all__ = [
+    "Activity",
+    "ClientClosed",
+    "ConfigurationError",
+    "Created",
+    "Data",
+    "InvalidFormat",
+    "InvalidValue",
+    "ItemTooLarge",
+    "Killed",
+    "MemsessionsError",
+    "MissingParameter",
+    "Scalar",
+    "Session",
+    "SessionTooLarge",
+    "SessionsClient",
+    "StoreDamaged",
+    "StoreError",
+    "StoreFull",
+    "StoreUnavailable",
+    "UnsupportedServer",
+    "ValidationError",
+    "Wiped",
+    "WriteRefused",
+]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        # Asked for rarely, and importing this takes longer than everything else here.
+        from importlib.metadata import version
+
+        return version("memsessions")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

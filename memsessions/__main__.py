@@ -1,0 +1,7 @@
+"""`python -m memsessions` is the command `memsessions`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,83 @@
+"""The optional in-process cache of `get`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .types import Session
+
+
+class _Cached(NamedTuple):
+    session: Session
+    ends: float
+
+
+class SessionCache:
+    """The sessions that were read last, each for a few seconds, at most `size` of them.
+
+    A read that was under way while something was dropped is not kept: it may show what was before.
+    """
+
+    def __init__(self, lifetime_s: float, size: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lifetime_s = lifetime_s
+        self._size = size
+        self._clock = clock
+        self._entries: OrderedDict[tuple[str, str], _Cached] = OrderedDict()
+        self._drops = 0
+        self._lock = threading.RLock()  # a signal handler may call in the middle of a call
+
+    def moment(self) -> int:
+        """To be taken before a read, and given to `put` after it."""
+        return self._drops
+
+    def get(self, app: str, token: str) -> Session | None:
+        """A copy of the session, or None."""
+        with self._lock:
+            cached = self._entries.get((app, token))
+            if cached is None:
+                return None
+            if cached.ends <= self._clock():
+                del self._entries[app, token]
+                return None
+            self._entries.move_to_end((app, token))
+        return _copy(cached.session)
+
+    def put(self, app: str, token: str, session: Session, moment: int) -> None:
+        """Keep a copy of what was read, though never longer than the session lives."""
+        lifetime = min(self._lifetime_s, session["ttl"])
+        with self._lock:
+            if moment != self._drops:
+                return
+            self._entries[app, token] = _Cached(_copy(session), self._clock() + lifetime)
+            self._entries.move_to_end((app, token))
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)
+
+    def drop(self, app: str, token: str) -> None:
+        """Forget one session."""
+        with self._lock:
+            self._drops += 1
+            self._entries.pop((app, token), None)
+
+    def drop_app(self, app: str, id: str | None = None) -> None:
+        """Forget the sessions of an app, or of one of its users."""
+        with self._lock:
+            self._drops += 1
+            for key, cached in list(self._entries.items()):
+                if key[0] == app and id in (None, cached.session["id"]):
+                    del self._entries[key]
+
+    def after_fork_in_child(self) -> None:
+        """A lock that another thread of the parent held would never be released here."""
+        self._lock = threading.RLock()
+
+
+def _copy(session: Session) -> Session:
+    copied = session.copy()
+    if copied["d"] is not None:
+        copied["d"] = copied["d"].copy()
+    return copied

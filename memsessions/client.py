@@ -1,0 +1,437 @@
+"""The client: checks the arguments, calls, and shapes the answer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from . import forks
+from . import validation as check
+from .cache import SessionCache
+from .config import (
+    DEFAULT_ITEM_BYTES,
+    DEFAULT_SERVER,
+    check_ns,
+    check_number,
+    from_environment,
+    open_store,
+)
+from .errors import ClientClosed
+from .index import Index
+from .keys import AppKeys
+from .registry import Registry
+from .scans import Scans
+from .sessions import AppSessions
+from .store.operations import Add
+from .tokens import Life
+from .types import Activity, Created, Killed, Scalar, Session, Wiped
+from .wiping import WipeThread, wipe_app
+
+_WIPE_LEAST_S = 10
+
+
+class _App(NamedTuple):
+    """What serves one app."""
+
+    keys: AppKeys
+    listing: Index
+    sessions: AppSessions
+    scans: Scans
+
+
+class SessionsClient:
+    """Sessions grouped by app and user, on one memcached or in this process.
+
+    One client serves a whole process: share it between threads and greenlets, make it before or after a
+    fork. Nothing is contacted until the first call.
+
+    Parameters:
+        servers: `"host"`, `"host:port"`, `"[::1]:11211"`, `(host, port)`, `"unix:/path"`, or
+            `"memory://"` or `"memory://name"` for the in-process store (see `memsessions.store.memory`
+            for when not to use it). A list is refused: several servers are not supported yet.
+        ns: prefix of every key, 1 to 50 of `A-Z a-z 0-9 _ . -`. A client with another `ns` sees other sessions.
+        wipe: seconds between two wipes of dead index entries by a background thread; 0 for no thread,
+            1 to 9 count as 10. Of all processes on the same server and `ns`, one wipes in each interval.
+        client: a pymemcache `Client` (its address, TLS and key prefix are used) or `PooledClient`
+            (also its pool of connections, within its limit), instead of `servers` and `tls_context`.
+        cachetime: what other processes `set` and `kill` is seen up to this many seconds late. For so long
+            `get` answers from a cache in this process, with `r` and `idle` frozen; 0 for no cache.
+        cachemax: the most sessions that the cache holds.
+        timeout: seconds that a call may take in all. Calls that go through an app (`soapp`, `activity`,
+            `killall`, `wipe`) and those of a user (`soid`, `killsoid`) may take as long for each packet.
+        connect_timeout: seconds of these that opening one connection may take.
+        tls_context: speak TLS, as this context says.
+        username, password: for a memcached that was started with `-Y`.
+        max_item_bytes: the server's item size limit (`-I`), 1 MiB by default.
+
+    Raises:
+        ConfigurationError: an argument is not usable.
+
+    Every call can raise `StoreUnavailable` when the server does not give a whole, valid answer in time:
+    an outage is never an empty answer. `UnsupportedServer` says that the memcached is older than 1.6.18,
+    `ValidationError` that an argument is wrong (before any I/O), `ClientClosed` that `quit` was called.
+    """
+
+    def __init__(
+        self,
+        servers: str | tuple[str, int] = DEFAULT_SERVER,
+        *,
+        ns: str = "rs",
+        wipe: int = 600,
+        client: Any = None,
+        cachetime: int = 0,
+        cachemax: int = 5000,
+        timeout: float = 1.0,
+        connect_timeout: float = 0.5,
+        tls_context: ssl.SSLContext | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        max_item_bytes: int = DEFAULT_ITEM_BYTES,
+    ) -> None:
+        check_ns(ns)
+        check_number("wipe", wipe, 0, whole=True)
+        check_number("cachetime", cachetime, 0)
+        check_number("cachemax", cachemax, 1, whole=True)
+        self._store = open_store(
+            servers,
+            client=client,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            tls_context=tls_context,
+            username=username,
+            password=password,
+            max_item_bytes=max_item_bytes,
+        )
+        self._ns = ns
+        self._root = self._store.key_prefix + ns.encode()
+        self._wipe_s = max(wipe, _WIPE_LEAST_S) if wipe else 0
+        self._item_bytes = max_item_bytes
+        self._cache = SessionCache(cachetime, cachemax) if cachetime else None
+        self._registry = Registry(self._store, self._root)
+        self._registered: set[str] = set()
+        self._apps: dict[str, _App] = {}
+        self._thread: WipeThread | None = None
+        self._started = False
+        self._closed = False
+        self._starting = threading.RLock()
+        forks.register(self)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> SessionsClient:
+        """A client configured by environment variables.
+
+        `MEMSESSIONS_SERVERS`, `_NS`, `_WIPE`, `_CACHETIME`, `_CACHEMAX`, `_TIMEOUT`, `_CONNECT_TIMEOUT`,
+        `_USERNAME`, `_PASSWORD` and `_MAX_ITEM_BYTES` are the arguments of the same names.
+        `MEMSESSIONS_TLS=1` speaks TLS as `ssl.create_default_context` does, and `MEMSESSIONS_TLS_CA` (a
+        file of certificates) too, trusting these. A variable that is unset or empty leaves the default.
+
+        Parameters:
+            environ: where to look; the process's environment by default.
+            options: arguments of the constructor, which win over variables.
+
+        Raises:
+            ConfigurationError: names the variable that is not usable.
+        """
+        return cls(**{**from_environment(os.environ if environ is None else environ), **options})
+
+    # ------------------------------------------------------------------------------- one session
+
+    def create(
+        self,
+        app: str,
+        id: str,
+        ip: str,
+        ttl: int = 7200,
+        d: Mapping[str, Scalar] | None = None,
+        no_resave: bool = False,
+    ) -> Created:
+        """Make a session. One round trip; one more at the first use of an app by this client.
+
+        Parameters:
+            app: 3 to 20 of `A-Z a-z 0-9 _ -`.
+            id: the user, 1 to 128 characters of any kind. A user can have many sessions.
+            ip: the user's address, 1 to 39 characters.
+            ttl: seconds the session lives without an access, from 10 to 10 years.
+            d: data, a mapping of at least one string to str, int (64 bits), float, bool or None (left out).
+            no_resave: let it end `ttl` seconds after now, whether it is used or not.
+
+        Returns:
+            `{"token": "..."}`, 64 of `A-Z a-z 0-9`. The store keeps only a hash of it.
+
+        Raises:
+            SessionTooLarge: `d` does not fit into an item of the store.
+            StoreFull: the server runs with `-M` and has no memory left. Nothing was stored.
+        """
+        check.check_app(app)
+        check.check_id(id)
+        check.check_ip(ip)
+        check.check_ttl(ttl)
+        check.check_flag("no_resave", no_resave)
+        changes = None if d is None else check.checked_data(d, self._item_bytes)
+        data = {key: value for key, value in (changes or {}).items() if value is not None}
+        serving = self._serving(app)
+        first = [] if app in self._registered else self._registry.entering(app)
+        token = serving.sessions.create(id, ip, Life(ttl, no_resave), data or None, first)
+        self._registered.add(app)
+        return {"token": token}
+
+    def get(self, app: str, token: str) -> Session | None:
+        """Read a session, which counts as an access and renews its life. One round trip.
+
+        With `cachetime`, the answer may be as old as that, and then costs no round trip.
+
+        Returns:
+            `{"id", "r", "w", "idle", "ttl", "ip", "d"}` in this order, `"no_resave": True` after them
+            where it was created so; `d` is None where there is no data. None for a session that is
+            unknown, expired or killed. `r` counts this call. (redis-sessions 4.0.0 reports `r` as it
+            was before the call, its documentation as it is after; this follows the documentation.)
+        """
+        check.check_app(app)
+        check.check_token(token)
+        serving = self._serving(app)
+        if self._cache is None:
+            return serving.sessions.read(token)
+        cached = self._cache.get(app, token)
+        if cached is not None:
+            return cached
+        moment = self._cache.moment()
+        session = serving.sessions.read(token)
+        if session is not None:
+            self._cache.put(app, token, session, moment)
+        return session
+
+    def set(self, app: str, token: str, d: Mapping[str, Scalar]) -> Session | None:
+        """Merge data into a session: keys that are not named stay, None removes one.
+
+        Concurrent calls lose nothing of each other, and never bring back a session that has ended.
+        Two round trips, and two more for each other writer that came in between.
+
+        Parameters:
+            d: as in `create`.
+
+        Returns:
+            The session as in `get`, after the change; None if it is unknown, expired or killed.
+
+        Raises:
+            SessionTooLarge, StoreFull: as in `create`; the session is as it was.
+        """
+        check.check_app(app)
+        check.check_token(token)
+        changes = check.checked_data(d, self._item_bytes)
+        serving = self._serving(app)
+        with self._dropping(app, token):
+            return serving.sessions.write(token, changes)
+
+    def kill(self, app: str, token: str) -> Killed:
+        """End a session. One round trip.
+
+        Returns:
+            `{"kill": 1}`, or `{"kill": 0}` if it is unknown, expired or killed already.
+        """
+        check.check_app(app)
+        check.check_token(token)
+        serving = self._serving(app)
+        with self._dropping(app, token):
+            return {"kill": int(serving.sessions.kill(token))}
+
+    def rotate(self, app: str, token: str) -> Created | None:
+        """Give a session a new token and end the old one: do so at every log-in (session fixation).
+
+        Everything else of the session stays as it is; it does not count as an access. Two round trips.
+
+        Returns:
+            `{"token": "..."}`, or None if the session is unknown, expired or killed.
+
+        Raises:
+            StoreFull: as in `create`; the session is as it was.
+        """
+        check.check_app(app)
+        check.check_token(token)
+        serving = self._serving(app)
+        with self._dropping(app, token):
+            new_token = serving.sessions.rotate(token)
+        return None if new_token is None else {"token": new_token}
+
+    # ------------------------------------------------------------------------------ many sessions
+
+    def soid(self, app: str, id: str) -> list[Session]:
+        """All sessions of a user, the last used first. Changes nothing. Two round trips.
+
+        Returns:
+            A list of sessions as in `get`; it is empty for a user without any.
+        """
+        check.check_app(app)
+        check.check_id(id)
+        return self._serving(app).scans.of_user(id)
+
+    def soapp(self, app: str, dt: int = 600) -> list[Session]:
+        """The sessions of an app that were used in the last `dt` seconds, the last used first.
+
+        Changes nothing. The whole list is held in memory; round trips grow with its bytes only.
+
+        Parameters:
+            dt: seconds, at least 10.
+
+        Returns:
+            A list of sessions as in `get`.
+        """
+        check.check_app(app)
+        check.check_seconds("dt", dt)
+        return self._serving(app).scans.active(dt)
+
+    def activity(self, app: str, dt: int = 600) -> Activity:
+        """How many distinct users of an app were active in the last `dt` seconds.
+
+        Changes nothing. Asks for the time left of every session of the app, in few packets.
+
+        Parameters:
+            dt: seconds, at least 10.
+
+        Returns:
+            `{"activity": n}`.
+        """
+        check.check_app(app)
+        check.check_seconds("dt", dt)
+        return {"activity": self._serving(app).scans.active_users(dt)}
+
+    def killsoid(self, app: str, id: str) -> Killed:
+        """End all sessions of a user: "log out everywhere". Three round trips.
+
+        Returns:
+            `{"kill": n}`, once every session that existed when the call began has ended. If it raises,
+            some may live; calling again finishes the job.
+        """
+        check.check_app(app)
+        check.check_id(id)
+        serving = self._serving(app)
+        with self._dropping_app(app, id):
+            return {"kill": serving.scans.kill_of_user(id)}
+
+    def killall(self, app: str) -> Killed:
+        """End all sessions of an app. Round trips grow with their number only by the bytes moved.
+
+        Returns:
+            `{"kill": n}`, as in `killsoid`.
+        """
+        check.check_app(app)
+        serving = self._serving(app)
+        with self._dropping_app(app):
+            return {"kill": serving.scans.kill_all()}
+
+    # --------------------------------------------------------------------------------- the store
+
+    def wipe(self) -> Wiped:
+        """Remove the index entries of sessions that are gone, in every app, now.
+
+        The background thread does this by itself. It never touches a living session.
+
+        Returns:
+            `{"wiped": n}`, the sessions whose entries were removed.
+        """
+        self._start()
+        names = dict.fromkeys([*self._registry.names(), *list(self._registered)])
+        wiped = 0
+        for app in names:
+            serving = self._serving(app)
+            wiped += wipe_app(self._store, serving.keys, serving.listing)
+        return {"wiped": wiped}
+
+    def wipe_in_turn(self) -> None:
+        """Wipe unless another process holds the lease for this interval; what the thread calls."""
+        # Also puts right the list of apps after a restart of the server.
+        for app in list(self._registered):
+            if missing := self._registry.entering(app):
+                self._store.run(missing)
+        (elected,) = self._store.run((Add(self._root + b":wipe", b"", max(1, self._wipe_s - 1)),))
+        if elected:
+            self.wipe()
+
+    def ping(self) -> str:
+        """Ask the server for a sign of life. One round trip.
+
+        Returns:
+            `"PONG"`.
+        """
+        self._start()
+        self._store.ping()
+        return "PONG"
+
+    def quit(self) -> None:  # noqa: A003  its name in redis-sessions
+        """Close the connections and stop the wipe thread. Further calls raise `ClientClosed`."""
+        self._closed = True
+        self._started = False
+        if self._thread is not None:
+            self._thread.stop()
+        self._store.close()
+
+    def close(self) -> None:
+        """The same as `quit`."""
+        self.quit()
+
+    def __enter__(self) -> SessionsClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.quit()
+
+    def __repr__(self) -> str:
+        return f"<SessionsClient {self._store.server} ns={self._ns!r}>"
+
+    # ------------------------------------------------------------------------------------ inside
+
+    def _serving(self, app: str) -> _App:
+        if not self._started:
+            self._start()
+        serving = self._apps.get(app)
+        if serving is None:
+            keys = AppKeys(self._root, app)
+            index = Index(self._store, keys)
+            sessions = AppSessions(self._store, keys, index, self._item_bytes)
+            serving = _App(keys, index, sessions, Scans(self._store, keys, index))
+            serving = self._apps.setdefault(app, serving)
+        return serving
+
+    def _start(self) -> None:
+        """At the first call, and at the first one in a child process: begin to wipe."""
+        if self._started:
+            return
+        if self._closed:
+            raise ClientClosed("this client was closed by quit(); make a new one")
+        with self._starting:
+            if not self._started:
+                if self._wipe_s:
+                    # An interpreter that is shutting down starts no threads, and needs no wipe.
+                    with contextlib.suppress(RuntimeError):
+                        self._thread = WipeThread(self, self._wipe_s, self._store.server)
+                self._started = True
+
+    def after_fork_in_child(self) -> None:
+        """Threads stay behind in the parent, and so may the holder of a lock."""
+        self._thread = None
+        self._started = False
+        self._starting = threading.RLock()
+        if self._cache is not None:
+            self._cache.after_fork_in_child()
+
+    @contextlib.contextmanager
+    def _dropping(self, app: str, token: str) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if self._cache is not None:
+                self._cache.drop(app, token)
+
+    @contextlib.contextmanager
+    def _dropping_app(self, app: str, id: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if self._cache is not None:
+                self._cache.drop_app(app, id)

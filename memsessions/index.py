@@ -1,0 +1,223 @@
+"""Which sessions an app has, and which of them are a user's.
+
+An app's index is 512 buckets, chosen by the user, of records of fixed width, appended and unordered:
+
+    22 characters   the user's name    (a hash of the id)
+    22 characters   the session's name (a hash of the token)
+     5 characters   the session's life
+
+All sessions of a user are in one bucket, so that one read lists them. A bucket that has grown to its
+limit, because the app is huge or because one id has thousands of sessions, spills: newer records go to
+its 32 segments, and a flag tells readers of the app to look there too.
+
+Records are appended before the session they announce and removed after it is gone, so a session that
+anyone can use is always listed. A reader skips records without a session; `wiping` removes them.
+Appends are atomic on the server, and every other change is a compare-and-swap: none can undo another.
+"""
+
+from __future__ import annotations
+
+import time
+from binascii import a2b_base64
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .errors import StoreDamaged
+from .keys import AppKeys
+from .store.operations import (
+    FOREVER,
+    Add,
+    Append,
+    Batch,
+    Delete,
+    Item,
+    Operation,
+    Read,
+    ReadMany,
+    SizeMany,
+    Store,
+)
+from .tokens import LIFE_LENGTH, NAME_LENGTH, Life, life_text, parse_life
+
+BUCKETS = 512
+SEGMENTS = 32
+#: A bucket spills from here on: appending to a longer item costs time, and full servers evict it first.
+FULL_BYTES = 100_000
+RECORD_LENGTH = 2 * NAME_LENGTH + LIFE_LENGTH
+
+# A bucket that was full is tried again after this long: it may have been wiped.
+_FULL_AGAIN_S = 60.0
+# A scan reads buckets up to this many bytes at a time, and hands out groups of about this many records.
+_READ_BYTES = 400_000
+GROUP_RECORDS = 2_000
+
+_BUCKET_NAMES = [b"%d" % bucket for bucket in range(BUCKETS)]
+
+
+class Entry(NamedTuple):
+    """One record."""
+
+    user: bytes
+    session: bytes
+    life: Life
+
+
+class Bucket(NamedTuple):
+    """An index item as it was read."""
+
+    key: bytes
+    cas: int
+    value: bytes
+
+    def records(self) -> list[bytes]:
+        """Its records, each once."""
+        value = self.value
+        starts = range(0, len(value), RECORD_LENGTH)
+        return list(dict.fromkeys([value[start : start + RECORD_LENGTH] for start in starts]))
+
+    def records_of(self, user: bytes) -> list[bytes]:
+        """The records of one user, without cutting up those of the others."""
+        found: dict[bytes, None] = {}
+        at = self.value.find(user)
+        while at >= 0:
+            if at % RECORD_LENGTH == 0:
+                found[self.value[at : at + RECORD_LENGTH]] = None
+            at = self.value.find(user, at + 1)
+        return list(found)
+
+
+def entry(record: bytes) -> Entry:
+    """What a record says."""
+    life = record[2 * NAME_LENGTH :].decode()
+    return Entry(record[:NAME_LENGTH], record[NAME_LENGTH : 2 * NAME_LENGTH], parse_life(life))
+
+
+class Index:
+    """The index of one app."""
+
+    def __init__(self, store: Store, keys: AppKeys) -> None:
+        self._store = store
+        self._keys = keys
+        self._full_since: dict[int, float] = {}
+
+    # -------------------------------------------------------------------------------------- adding
+
+    def listing(self, user: bytes, session: bytes, life: Life) -> list[Operation]:
+        """The operations that list a session; give their answers to `listed`."""
+        record = user + session + life_text(life).encode()
+        bucket = _bucket_of(user)
+        if not self._is_full(bucket):
+            name = _BUCKET_NAMES[bucket]
+            key = self._keys.buckets + name
+            return [Add(key, b"", FOREVER), Append(key, record), SizeMany(self._keys.buckets, (name,))]
+        name = _segment_name(bucket, _segment_of(session))
+        key = self._keys.segments + name
+        # The flag comes after the record: who clears it and then looks sees the record.
+        return [Add(key, b"", FOREVER), Append(key, record), Add(self._keys.spilled, b"", FOREVER)]
+
+    def listed(self, user: bytes, answers: list[object]) -> bool:
+        """Whether a listing took effect: a bucket can be removed between its `Add` and its `Append`."""
+        _there, appended, sizes = answers
+        if isinstance(sizes, list) and (sizes[0] or 0) > FULL_BYTES:
+            self.mark_full(user)
+        return bool(appended)
+
+    def mark_full(self, user: bytes) -> None:
+        """List the user's sessions in segments for a while."""
+        self._full_since[_bucket_of(user)] = time.monotonic()
+
+    def _is_full(self, bucket: int) -> bool:
+        since = self._full_since.get(bucket)
+        return since is not None and time.monotonic() - since < _FULL_AGAIN_S
+
+    # ------------------------------------------------------------------------------------- reading
+
+    def of_user(self, user: bytes, first: Batch = ()) -> list[Entry]:
+        """The records of one user, read after other operations. One round trip; two if the app has spilled."""
+        bucket = _bucket_of(user)
+        key = self._keys.buckets + _BUCKET_NAMES[bucket]
+        *_, home, spilled = self._store.run((*first, Read(key), Read(self._keys.spilled)), repeatable=True)
+        buckets = [] if home is None else [self._bucket(key, home)]
+        if spilled is not None:
+            names = [_segment_name(bucket, segment) for segment in range(SEGMENTS)]
+            buckets += self._read(self._keys.segments, names)
+        records = dict.fromkeys(record for read in buckets for record in read.records_of(user))
+        return [entry(record) for record in records]
+
+    def groups(self) -> Iterator[list[Bucket]]:
+        """Every bucket that is there, in groups of some thousand records."""
+        group: list[Bucket] = []
+        records = 0
+        for bucket in self._buckets():
+            group.append(bucket)
+            records += len(bucket.value) // RECORD_LENGTH
+            if records >= GROUP_RECORDS:
+                yield group
+                group, records = [], 0
+        if group:
+            yield group
+
+    def _buckets(self) -> Iterator[Bucket]:
+        batch: Batch = (SizeMany(self._keys.buckets, _BUCKET_NAMES), Read(self._keys.spilled))
+        sizes, spilled = self._store.run(batch, repeatable=True)
+        yield from self._read_sized(self._keys.buckets, _BUCKET_NAMES, sizes)
+        if spilled is not None:
+            for names, sizes in self._segment_sizes():
+                yield from self._read_sized(self._keys.segments, names, sizes)
+
+    def _read_sized(self, prefix: bytes, names: list[bytes], sizes: list[int | None]) -> Iterator[Bucket]:
+        """The items that have a size, some at a time."""
+        some: list[bytes] = []
+        total = 0
+        for name, size in zip(names, sizes, strict=True):
+            if size is None:
+                continue
+            if some and total + size > _READ_BYTES:
+                yield from self._read(prefix, some)
+                some, total = [], 0
+            some.append(name)
+            total += size
+        if some:
+            yield from self._read(prefix, some)
+
+    def _read(self, prefix: bytes, names: list[bytes]) -> list[Bucket]:
+        (items,) = self._store.run((ReadMany(prefix, names),), repeatable=True)
+        found = zip(names, items, strict=True)
+        return [self._bucket(prefix + name, item) for name, item in found if item is not None]
+
+    def _bucket(self, key: bytes, item: Item) -> Bucket:
+        if len(item.value) % RECORD_LENGTH:
+            raise StoreDamaged(self._store.server, "an index item is not made of whole records")
+        return Bucket(key, item.cas, item.value)
+
+    # ------------------------------------------------------------------------------------ spilling
+
+    def forget_spilled(self) -> None:
+        """Take the flag back if no segment is left."""
+        (spilled,) = self._store.run((Read(self._keys.spilled),), repeatable=True)
+        if spilled is None or self._has_segments():
+            return
+        self._store.run((Delete(self._keys.spilled),))
+        if self._has_segments():  # a record that came in between, whose flag may be gone
+            self._store.run((Add(self._keys.spilled, b"", FOREVER),))
+
+    def _has_segments(self) -> bool:
+        return any(size is not None for _names, sizes in self._segment_sizes() for size in sizes)
+
+    def _segment_sizes(self) -> Iterator[tuple[list[bytes], list[int | None]]]:
+        for first in range(0, BUCKETS, 64):
+            names = [_segment_name(b, s) for b in range(first, first + 64) for s in range(SEGMENTS)]
+            (sizes,) = self._store.run((SizeMany(self._keys.segments, names),), repeatable=True)
+            yield names, sizes
+
+
+def _bucket_of(user: bytes) -> int:
+    return int.from_bytes(a2b_base64(user[:4]), "big") % BUCKETS
+
+
+def _segment_of(session: bytes) -> int:
+    return a2b_base64(session[:4])[0] % SEGMENTS
+
+
+def _segment_name(bucket: int, segment: int) -> bytes:
+    return b"%d.%d" % (bucket, segment)

@@ -1,0 +1,24 @@
+"""The apps that have sessions on a store: what the background wipe goes through."""
+
+from __future__ import annotations
+
+from .store.operations import FOREVER, Add, Append, Operation, Read, Store
+
+
+class Registry:
+    """A list of names, one a line, only ever appended to. A name that stands there twice is no harm."""
+
+    def __init__(self, store: Store, root: bytes) -> None:
+        self._store = store
+        self._key = root + b":apps"
+
+    def names(self) -> list[str]:
+        """Every app, once. One round trip."""
+        (item,) = self._store.run((Read(self._key),), repeatable=True)
+        return [] if item is None else list(dict.fromkeys(item.value.decode().split("\n")[:-1]))
+
+    def entering(self, app: str) -> list[Operation]:
+        """The operations that enter an app, none where it is known. One round trip."""
+        if app in self.names():
+            return []
+        return [Add(self._key, b"", FOREVER), Append(self._key, b"%b\n" % app.encode())]

@@ -1,0 +1,228 @@
+"""One session: made, read, written, moved to another token and ended, each in one or two packets.
+
+What the order of the operations in a packet guarantees:
+
+- The read counter is there before the index entry, and that before the session: a reader of the index
+  that finds a counter without a session knows a session that is just being made.
+- A read asks for the session before its counter, and both get their new life in that order, so a counter
+  does not expire before its session.
+
+A normal session's items are both renewed by each access. Of a `no_resave` session the counter keeps
+the end that it was made with, counting changes no life, and the session lives while its counter does;
+the session's own item is renewed by each access, which is how its idle time is known.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from . import record, tokens
+from .errors import ItemTooLarge, SessionTooLarge, StoreDamaged, StoreError, StoreFull, WriteRefused
+from .index import FULL_BYTES, Index
+from .keys import AppKeys
+from .record import Record
+from .store.operations import Add, Batch, Count, Delete, Item, Operation, Outcome, Read, Store, Swap
+from .tokens import Life
+from .types import Data, Scalar, Session
+from .validation import check_size
+
+_ATTEMPTS = 4
+# Of a session that was moved, the counter at its old place is left this long.
+_OLD_COUNTER_S = 5
+
+
+class _New(NamedTuple):
+    """Where a session that is being stored goes."""
+
+    key: bytes
+    counter: bytes
+    user: bytes
+    name: bytes
+    life: Life
+    listing: list[Operation]
+
+
+class AppSessions:
+    """The sessions of one app on one store."""
+
+    def __init__(self, store: Store, keys: AppKeys, index: Index, item_bytes: int) -> None:
+        self._store = store
+        self._keys = keys
+        self._index = index
+        self._item_bytes = item_bytes
+        self._tag = tokens.server_tag(store.server)
+
+    def create(self, id: str, ip: str, life: Life, d: Data | None, first: Batch = ()) -> str:
+        """Make a session, after the operations given, and return its token. One round trip."""
+        deadline = self._store.deadline()
+        value = record.encode(record.new_record(id, ip, life.ttl, life.no_resave, d))
+        left = life.ttl + 1
+        for attempt in range(_ATTEMPTS):
+            token = tokens.new_token(self._tag, life)
+            new = self._listed(tokens.hashed(token), tokens.hashed(id), life)
+            batch = (*first, Add(new.counter, b"1", left), *new.listing, Add(new.key, value, left))
+            try:
+                *_, stored = answers = self._store.run(batch, deadline=deadline)
+                if stored:
+                    self._relist(new, answers[-1 - len(new.listing) : -1], deadline)
+                    return token
+            except WriteRefused as error:
+                self._store.run((Delete(new.key), Delete(new.counter)), deadline=deadline)
+                if isinstance(error, StoreFull):
+                    raise
+                # Either the user's bucket cannot grow, and listing elsewhere helps, or the limit is low.
+                if attempt or len(value) > FULL_BYTES:
+                    raise SessionTooLarge(f"d does not fit into an item of {error.server}") from error
+                self._index.mark_full(new.user)
+        raise StoreError(self._store.server, "no token could be found that is free")
+
+    def _listed(self, name: bytes, user: bytes, life: Life) -> _New:
+        listing = self._index.listing(user, name, life)
+        return _New(self._keys.sessions + name, self._keys.reads + name, user, name, life, listing)
+
+    def _relist(self, new: _New, listed: list[Any], deadline: float) -> None:
+        """List again a session whose bucket was wiped, and removed, in the middle of its packet."""
+        while not self._index.listed(new.user, listed):
+            listed = self._store.run(self._index.listing(new.user, new.name, new.life), deadline=deadline)
+
+    def read(self, token: str) -> Session | None:
+        """Read, count and renew a session. One round trip."""
+        life = tokens.token_life(token)
+        name = tokens.hashed(token)
+        touch = life.ttl + 1
+        deadline = self._store.deadline()
+        item, counter = self._store.run(
+            (
+                Read(self._keys.sessions + name, touch),
+                Count(self._keys.reads + name, None if life.no_resave else touch),
+            ),
+            repeatable=True,
+            deadline=deadline,
+        )
+        if item is None or not item.value:
+            return None
+        found = self._decoded(item)
+        if counter is None:
+            counter = None if life.no_resave else self._recount(name, touch, deadline)
+            if counter is None:
+                return None
+        return _shown(found, life, item, counter)
+
+    def _recount(self, name: bytes, touch: int, deadline: float) -> Item | None:
+        """A counter for a session that has lost its own: evicted, or gone because the session was killed."""
+        counter, key = self._keys.reads + name, self._keys.sessions + name
+        added, counted, item = self._store.run(
+            (Add(counter, b"1", touch), Count(counter, touch), Read(key)), deadline=deadline
+        )
+        if item is not None:
+            return cast(Item, counted)
+        if added:
+            self._store.run((Delete(counter),), deadline=deadline)
+        return None
+
+    def write(self, token: str, changes: Mapping[str, Scalar]) -> Session | None:
+        """Merge changes into a session's data. Two round trips, two more for each other writer in between."""
+        life = tokens.token_life(token)
+        name = tokens.hashed(token)
+        key, counter_key = self._keys.sessions + name, self._keys.reads + name
+        touch = life.ttl + 1
+        deadline = self._store.deadline()
+        for attempt in itertools.count():
+            (item,) = self._store.run((Read(key),), repeatable=True, deadline=deadline)
+            if item is None or not item.value:
+                return None
+            found = self._merged(self._decoded(item), changes)
+            # The counter follows the session, so that it does not expire before it.
+            renew = Read(counter_key, None if life.no_resave else touch)
+            try:
+                outcome, counter = self._store.run(
+                    (Swap(key, record.encode(found), touch, item.cas), renew), deadline=deadline
+                )
+            except ItemTooLarge as error:
+                raise SessionTooLarge(f"d does not fit into an item of {error.server}") from error
+            if outcome is Outcome.MISSING:
+                return None
+            if outcome is Outcome.DONE:
+                if counter is None and not life.no_resave:
+                    counter = Item(b"1", touch, 0)
+                    self._store.run((Add(counter_key, counter.value, touch),), deadline=deadline)
+                return None if counter is None else _shown(found, life, item, counter)
+            if attempt > 1:  # many write at once: spread them out
+                time.sleep(random.random() * 0.0005 * min(attempt, 10))  # noqa: S311  not a secret
+        raise AssertionError  # the deadline ends the loop
+
+    def _merged(self, found: Record, changes: Mapping[str, Scalar]) -> Record:
+        data: Data = {k: v for k, v in {**(found.d or {}), **changes}.items() if v is not None}
+        if data:
+            check_size(data, self._item_bytes)
+        return found._replace(w=found.w + 1, d=data or None)
+
+    def kill(self, token: str) -> bool:
+        """End a session. One round trip."""
+        name = tokens.hashed(token)
+        both = (Delete(self._keys.sessions + name), Delete(self._keys.reads + name))
+        session, counter = self._store.run(both)
+        alive = counter is Outcome.DONE or not tokens.token_life(token).no_resave
+        return session is Outcome.DONE and alive
+
+    def rotate(self, token: str) -> str | None:
+        """Move a session to a new token. Two round trips, more for each other access in between.
+
+        The new session is there before the old one is removed, and is taken back where the old one had
+        changed or ended in between, so no write is lost and no log-out undone.
+        """
+        deadline = self._store.deadline()
+        life = tokens.token_life(token)
+        name = tokens.hashed(token)
+        key, counter_key = self._keys.sessions + name, self._keys.reads + name
+        while True:
+            both = (Read(key), Read(counter_key))
+            item, counter = self._store.run(both, repeatable=True, deadline=deadline)
+            if item is None or not item.value or (counter is None and life.no_resave):
+                return None
+            counter = counter or Item(b"1", item.left, 0)
+            new_token = tokens.new_token(self._tag, life)
+            new = self._listed(tokens.hashed(new_token), tokens.hashed(self._decoded(item).id), life)
+            store_new = Add(new.key, item.value, item.left)
+            batch = (
+                Add(new.counter, counter.value, counter.left),
+                *new.listing,
+                store_new,
+                Delete(key, item.cas),
+                store_new,  # on a full server, into the very place that the old one left
+                Read(counter_key, _OLD_COUNTER_S),  # its last value, as reads may be counting right now
+            )
+            undo: list[Operation] = [Delete(new.key), Delete(new.counter)]
+            try:
+                _, *listed, _, ended, _, counted = self._store.run(batch, deadline=deadline)
+            except WriteRefused as error:
+                *_, ended, _, counted = error.answers
+                if ended is Outcome.DONE:
+                    undo.append(Add(key, item.value, item.left))
+                self._store.run([*undo, Read(counter_key, counter.left)], deadline=deadline)
+                raise
+            if ended is Outcome.DONE:
+                if counted is not None and counted.value != counter.value:
+                    undo = [Delete(new.counter), Add(new.counter, counted.value, counter.left)]
+                    self._store.run(undo, deadline=deadline)
+                self._relist(new, listed, deadline)
+                return new_token
+            self._store.run([*undo, Read(counter_key, counter.left)], deadline=deadline)
+            if ended is Outcome.MISSING:
+                return None
+
+    def _decoded(self, item: Item) -> Record:
+        try:
+            return record.decode(item.value)
+        except ValueError as error:
+            raise StoreDamaged(self._store.server, str(error)) from None
+
+
+def _shown(found: Record, life: Life, item: Item, counter: Item) -> Session:
+    idle = max(0, life.ttl + 1 - item.left)
+    ttl = counter.left - 1 if life.no_resave else life.ttl
+    return found.session(int(counter.value), idle, ttl)

@@ -1,0 +1,1 @@
+"""The store: a memcached server, or a dict in this process that behaves like one."""

@@ -1,0 +1,310 @@
+"""One connection to memcached: a request out, its whole reply in, by a deadline, or the end of it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import re
+import select
+import socket
+import ssl
+import time
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from .operations import Batch
+from .wire import ProtocolError, decode, encode, reply_limit
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+#: The first memcached whose meta commands do what the wire protocol here relies on.
+OLDEST_VERSION = (1, 6, 18)
+
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_CHUNK_BYTES = 65536
+_UNREAD_BYTES = 1 << 30  # a stream's whole batch of the largest items stays below it
+_VERSION = re.compile(rb"VERSION (\d+)\.(\d+)\.(\d+)[!-~]*\r\n")
+_TIME = re.compile(rb"STAT time (\d+)\r\n")
+
+
+class DeadlinePassed(Exception):
+    """The whole reply was not there in time."""
+
+
+class Broken(Exception):
+    """The other side closed the connection, or it was not usable in the first place."""
+
+
+class TooOld(Exception):
+    """The server is a memcached from before `OLDEST_VERSION`."""
+
+
+class _OneAddress:
+    """A socket module whose name look-up knows one address: pymemcache connects to the first it is told."""
+
+    def __init__(self, module: ModuleType, info: tuple[Any, ...]) -> None:
+        self._module = module
+        self._info = info
+
+    def getaddrinfo(self, *_arguments: object) -> list[tuple[Any, ...]]:
+        return [self._info]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def is_from_network(error: BaseException) -> TypeGuard[OSError]:
+    """Whether the system raised it; an `OSError` that a signal handler raises has no number."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
+def open_socket(template: Any, connect_timeout: float, deadline: float) -> socket.socket:
+    """A new socket, opened the way the pymemcache `Client` that serves as template opens its own.
+
+    The template itself is not touched. Every address that its host name has is tried in turn.
+    """
+    client = copy.copy(template)
+    client.sock = None
+    client.no_delay = True
+    module = template.socket_module
+    routes = [module]
+    if isinstance(template.server, tuple):
+        host, port = template.server
+        infos = module.getaddrinfo(host, port, module.AF_UNSPEC, module.SOCK_STREAM, module.IPPROTO_TCP)
+        routes = [_OneAddress(module, info) for info in infos]
+    failure: Exception = DeadlinePassed()
+    for route in routes:
+        started = time.monotonic()
+        if started >= deadline:
+            break
+        client.socket_module = route
+        client.connect_timeout = client.timeout = min(deadline - started, connect_timeout)
+        try:
+            client._connect()  # noqa: SLF001  pymemcache's hook for subclasses, and the only way in
+        except OSError as error:
+            if is_from_network(error):
+                failure = error
+            elif time.monotonic() - started >= client.timeout * 0.9:
+                failure = DeadlinePassed()
+            else:
+                raise  # a signal handler's own
+        else:
+            sock: socket.socket = client.sock
+            return sock
+    raise failure
+
+
+class Connection:
+    """A socket that has said hello, with the rules for when it may be used again.
+
+    Whoever calls `exchange` or the `send`/`receive` pair must close the connection on any exception,
+    whatever its kind: the rest of a reply may still be on its way.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_clock_offset_s",
+        "_numbers",
+        "_poll",
+        "_rest",
+        "_tls",
+        "greeted",
+        "last_used",
+        "lender",
+        "sock",
+    )
+
+    def __init__(self, sock: socket.socket, lender: Any = None) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.lender = lender  # the pymemcache client that the socket was borrowed with
+        self.greeted = False
+        self._tls = isinstance(sock, ssl.SSLSocket)
+        self._poll = _Waiter(sock)
+        self._numbers = itertools.count(1)
+        self._rest = b""  # what came after the reply that was asked for: the next one of a stream
+        self._clock_offset_s = 0.0
+        self.last_used = time.monotonic()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        # A TLS connection says no goodbye: after a fork that would end the other process's session.
+        with contextlib.suppress(OSError, AttributeError):
+            self.sock.close()
+
+    def is_clean(self) -> bool:
+        """Whether nothing has come in since the last reply: no end of the connection, no stray byte."""
+        try:
+            if not self._poll.readable(0):
+                return True
+            if self._tls:  # session tickets are readable, but no data
+                self.sock.recv(1)
+        except _WOULD_BLOCK:
+            return True
+        except (OSError, ValueError):
+            return False
+        return False
+
+    def hello(self, deadline: float, username: str | None, password: str | None) -> None:
+        """Authenticate if there are credentials, and learn the server's version and clock."""
+        if username is not None:
+            # `-Y` takes the credentials as the value of a first `set`, whatever its key.
+            secret = f"{username} {password}".encode()
+            self._write(b"set auth 0 0 %d\r\n%b\r\n" % (len(secret), secret), deadline)
+            if self._read_line(deadline) != b"STORED\r\n":
+                raise ProtocolError("the server did not accept the user name and password")
+        self._write(b"version\r\nstats\r\n", deadline)
+        answer = self._read_line(deadline)
+        version = _VERSION.fullmatch(answer)
+        if version is None:
+            raise ProtocolError(
+                "the server wants a user name and a password"
+                if answer.startswith(b"CLIENT_ERROR unauthenticated")
+                else "the server does not answer as memcached does"
+            )
+        if tuple(int(part) for part in version.groups()) < OLDEST_VERSION:
+            raise TooOld(b".".join(version.groups()).decode())
+        clock = _TIME.search(self._read_until(b"END\r\n", _CHUNK_BYTES, deadline))
+        if clock is None:
+            raise ProtocolError("the server does not tell its time")
+        self._clock_offset_s = int(clock[1]) - time.monotonic()
+        self.greeted = True
+
+    def server_time(self) -> int:
+        """The server's own clock, which is neither this machine's nor, after a suspend, the right one."""
+        return int(time.monotonic() + self._clock_offset_s)
+
+    def exchange(self, batch: Batch, item_bytes: int, deadline: float) -> list[Any]:
+        """One packet out, its whole reply in."""
+        fence = self.send(batch, deadline)
+        return self.receive(batch, fence, item_bytes, deadline)
+
+    def send(self, batch: Batch, deadline: float) -> bytes:
+        """Send a batch, closed by a fence, and return the reply line that will end its reply.
+
+        Deleting a key that nobody sets answers with the number given, and with nothing else:
+        proof that what came before it is the whole reply, and the reply to this request.
+        """
+        number = next(self._numbers)
+        request = encode(batch, self.server_time) + b"md memsessions:fence O%d\r\n" % number
+        self._write(request, deadline)
+        return b"NF O%d\r\n" % number
+
+    def receive(self, batch: Batch, fence: bytes, item_bytes: int, deadline: float) -> list[Any]:
+        """The answers of the batch whose fence this is; a batch that was sent after it stays pending."""
+        reply = self._read_until(fence, reply_limit(batch, item_bytes), deadline)
+        return decode(batch, reply[: -len(fence)])
+
+    def _write(self, data: bytes, deadline: float) -> None:
+        sock = self.sock
+        try:
+            sent = sock.send(data)
+        except _WOULD_BLOCK:
+            sent = 0
+        if sent == len(data):
+            return
+        # The other side may be waiting for us to read before it reads on: do both.
+        view = memoryview(data)[sent:]
+        received = bytearray(self._rest)
+        while view:
+            self._poll.both(_left(deadline))
+            with contextlib.suppress(*_WOULD_BLOCK):
+                view = view[sock.send(view) :]
+            try:
+                chunk = sock.recv(_CHUNK_BYTES)
+            except _WOULD_BLOCK:
+                continue
+            if not chunk:
+                raise Broken("the server closed the connection")
+            received += chunk
+            if len(received) > _UNREAD_BYTES:
+                raise ProtocolError("the server sends far more than it was asked for")
+        self._rest = bytes(received)
+
+    def _read_until(self, fence: bytes, limit: int, deadline: float) -> bytes:
+        """The bytes up to and including the fence, which begins a line."""
+        data = self._rest
+        if not data:
+            data = self._chunk(deadline)
+            if data.endswith(fence) and (len(data) == len(fence) or data[-len(fence) - 1] == 10):
+                return data  # nearly always: one reply, in one piece
+        buffer = bytearray(data)
+        self._rest = b""
+        searched = 0
+        while True:
+            at = buffer.find(fence, searched)
+            if at == 0 or (at > 0 and buffer[at - 1] == 10):
+                break
+            if at > 0:
+                searched = at + 1
+                continue
+            if len(buffer) > limit + _CHUNK_BYTES:
+                raise ProtocolError("the reply is longer than any valid one")
+            searched = max(0, len(buffer) - len(fence))
+            buffer += self._chunk(deadline)
+        end = at + len(fence)
+        self._rest = bytes(buffer[end:])
+        return bytes(buffer[:end])
+
+    def _read_line(self, deadline: float) -> bytes:
+        data = self._rest
+        while b"\n" not in data:
+            if len(data) > _CHUNK_BYTES:
+                raise ProtocolError("the reply is longer than any valid one")
+            data += self._chunk(deadline)
+        line, end, self._rest = data.partition(b"\n")
+        return line + end
+
+    def _chunk(self, deadline: float) -> bytes:
+        # TLS may hold bytes that the socket does not show: there, ask first and wait after.
+        ask_first = self._tls
+        while True:
+            if not ask_first and not self._poll.readable(_left(deadline)):
+                raise DeadlinePassed
+            ask_first = False
+            try:
+                chunk = self.sock.recv(_CHUNK_BYTES)
+            except _WOULD_BLOCK:
+                continue
+            if not chunk:
+                raise Broken("the server closed the connection")
+            return chunk
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise DeadlinePassed
+    return left
+
+
+class _Waiter:
+    """Waits for one socket, with `poll` where there is one (not on Windows, not under eventlet)."""
+
+    __slots__ = ("_number", "_poll", "_poll_both", "_select")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._number = sock.fileno()
+        self._select = None if hasattr(select, "poll") else select.select
+        if self._select is None:
+            self._poll = select.poll()
+            self._poll.register(self._number, select.POLLIN)
+            self._poll_both = select.poll()
+            self._poll_both.register(self._number, select.POLLIN | select.POLLOUT)
+
+    def readable(self, timeout_s: float) -> bool:
+        if self._select is None:
+            return bool(self._poll.poll(timeout_s * 1000))
+        return bool(self._select([self._number], [], [], timeout_s)[0])
+
+    def both(self, timeout_s: float) -> None:
+        if self._select is None:
+            ready = bool(self._poll_both.poll(timeout_s * 1000))
+        else:
+            ready = any(self._select([self._number], [self._number], [], timeout_s))
+        if not ready:
+            raise DeadlinePassed

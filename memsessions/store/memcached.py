@@ -1,0 +1,185 @@
+"""The store on a memcached server: a pool of connections, a deadline for every call, and forks."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .. import forks
+from ..errors import ItemTooLarge, StoreError, StoreFull, StoreUnavailable, UnsupportedServer
+from .connection import OLDEST_VERSION, Broken, Connection, DeadlinePassed, TooOld, is_from_network
+from .operations import Batch
+from .pool import Pool, SharedPool
+from .wire import ProtocolError, Refused
+
+
+class MemcachedStore:
+    """Runs batches on one memcached; safe to share between threads and greenlets, and across forks.
+
+    A connection is taken out of the pool for one exchange and is put back only when its whole reply was
+    read; whatever interrupts the exchange, a signal or a greenlet's end included, closes it instead.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        template: Any,
+        *,
+        timeout: float,
+        connect_timeout: float,
+        item_bytes: int,
+        username: str | None = None,
+        password: str | None = None,
+        shared_pool: Any = None,
+    ) -> None:
+        self.server = server
+        self.key_prefix: bytes = template.key_prefix
+        self._template = template
+        self._timeout_s = timeout
+        self._connect_timeout_s = connect_timeout
+        self._item_bytes = item_bytes
+        self._username = username
+        self._password = password
+        self._pool: Pool = SharedPool(shared_pool) if shared_pool is not None else Pool()
+        self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
+        forks.register(self)
+
+    # ------------------------------------------------------------------------------------- running
+
+    def deadline(self) -> float:
+        return time.monotonic() + self._timeout_s
+
+    def run(self, batch: Batch, *, repeatable: bool = False, deadline: float | None = None) -> list[Any]:
+        if deadline is None:
+            deadline = self.deadline()
+        connection, reused = self._acquire(deadline)
+        try:
+            answers = connection.exchange(batch, self._item_bytes, deadline)
+        except Refused as refusal:
+            # Its reply was whole and verified: the connection is as good as before.
+            self._pool.put(connection)
+            raise self._refused(refusal) from None
+        except BaseException as error:
+            self._discard(connection)
+            if not (repeatable and reused and _is_lost(error)):
+                self._raise_translated(error)
+                raise
+        else:
+            self._pool.put(connection)
+            return answers
+        # The connection was idle for a while, and the server or something on the way had forgotten it.
+        connection = self._connect(deadline)
+        try:
+            answers = connection.exchange(batch, self._item_bytes, deadline)
+        except BaseException as error:
+            self._discard(connection)
+            self._raise_translated(error)
+            raise
+        self._pool.put(connection)
+        return answers
+
+    def stream(self, batches: Iterable[Batch]) -> Iterator[list[Any]]:
+        waiting: tuple[Batch, bytes] | None = None
+        connection: Connection | None = None
+        try:
+            for batch in batches:
+                # Each batch has a deadline of its own: a scan may be long, a silence may not.
+                deadline = self.deadline()
+                if connection is None:
+                    connection, _reused = self._acquire(deadline)
+                fence = connection.send(batch, deadline)
+                if waiting is not None:
+                    yield connection.receive(*waiting, self._item_bytes, deadline)
+                waiting = (batch, fence)
+            if connection is None or waiting is None:
+                return
+            deadline = self.deadline()
+            answers = connection.receive(*waiting, self._item_bytes, deadline)
+        except BaseException as error:
+            # Also when the caller stops asking: the replies that are on their way go with the connection.
+            if connection is not None:
+                self._discard(connection)
+            self._raise_translated(error)
+            raise
+        self._pool.put(connection)
+        yield answers
+
+    def ping(self) -> None:
+        self.run((), repeatable=True)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    # --------------------------------------------------------------------------------- connections
+
+    def _acquire(self, deadline: float) -> tuple[Connection, bool]:
+        """A connection that nothing is pending on, and whether it was used before."""
+        while (connection := self._pool.take()) is not None:
+            if connection.is_clean():
+                if not connection.greeted:
+                    self._greet(connection, deadline)
+                return connection, True
+            self._discard(connection)
+        return self._connect(deadline), False
+
+    def _connect(self, deadline: float) -> Connection:
+        try:
+            connection = self._pool.connect(self._template, self._connect_timeout_s, deadline)
+        except Exception as error:
+            self._raise_translated(error)
+            raise
+        self._greet(connection, deadline)
+        return connection
+
+    def _greet(self, connection: Connection, deadline: float) -> None:
+        self._open.add(connection)
+        try:
+            connection.hello(deadline, self._username, self._password)
+        except BaseException as error:
+            self._discard(connection)
+            self._raise_translated(error)
+            raise
+
+    def _discard(self, connection: Connection) -> None:
+        connection.close()
+        self._pool.forget(connection)
+
+    def after_fork_in_child(self) -> None:
+        """Let go of the parent's sockets: closing them here does not end the parent's connections.
+
+        A call that was in the middle of an exchange when its thread forked finds its socket closed.
+        """
+        for reference in self._open.copy():
+            if (connection := reference()) is not None:
+                connection.close()
+        self._open = weakref.WeakSet()
+        self._pool = Pool()  # a shared pool and its locks stay the parent's
+
+    # -------------------------------------------------------------------------------------- errors
+
+    def _refused(self, refusal: Refused) -> StoreError:
+        if refusal.too_large:
+            return ItemTooLarge(self.server, "the item is larger than the server takes", refusal.answers)
+        return StoreFull(self.server, "it has no memory left for this write", refusal.answers)
+
+    def _raise_translated(self, error: BaseException) -> None:
+        """Raise what the network or the server did as a `StoreError`; return where it was neither."""
+        if isinstance(error, Refused):
+            raise self._refused(error) from None
+        if isinstance(error, TooOld):
+            oldest = ".".join(map(str, OLDEST_VERSION))
+            reason = f"it runs memcached {error}; memsessions needs {oldest} or later"
+            raise UnsupportedServer(self.server, reason) from None
+        if isinstance(error, DeadlinePassed):
+            raise StoreUnavailable(self.server, "no answer in time") from error
+        if isinstance(error, (Broken, ProtocolError)):
+            raise StoreUnavailable(self.server, str(error)) from error
+        if is_from_network(error):
+            raise StoreUnavailable(self.server, str(error.strerror)) from error
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether the connection ended, rather than the time or the sense of the reply."""
+    return isinstance(error, Broken) or is_from_network(error)

@@ -1,0 +1,142 @@
+"""The seam between sessions and storage: what a store can be asked, and what it answers.
+
+A store knows items (a key, bytes, the seconds they have left, a compare-and-swap unique) and nothing
+of sessions. Operations are run in batches; a batch is one packet out and one reply back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
+
+#: A life of 0 seconds means "until removed", as memcached has it.
+FOREVER = 0
+
+
+class Item(NamedTuple):
+    """A stored item as it was before the operation that answers with it changed its life."""
+
+    value: bytes
+    left: int  # seconds until it expires, -1 for never
+    cas: int  # changes with every write to the item; 0 where the operation does not ask for it
+
+
+class Outcome(Enum):
+    """What became of a conditional write."""
+
+    DONE = "done"
+    MISSING = "missing"
+    CHANGED = "changed"
+
+
+class Read(NamedTuple):
+    """Read an item, and give it `touch` seconds to live unless that is None. Answers `Item | None`."""
+
+    key: bytes
+    touch: int | None = None
+
+
+class Count(NamedTuple):
+    """Add one to a counter that exists, and touch it like `Read`. Answers `Item | None`, after adding."""
+
+    key: bytes
+    touch: int | None = None
+
+
+class Add(NamedTuple):
+    """Store an item unless one is there. Answers whether it was stored."""
+
+    key: bytes
+    value: bytes
+    life: int
+
+
+class Append(NamedTuple):
+    """Add bytes to the end of an item that exists. Answers whether there was one."""
+
+    key: bytes
+    value: bytes
+
+
+class Swap(NamedTuple):
+    """Replace an item if it is still the one that was read. Answers an `Outcome`."""
+
+    key: bytes
+    value: bytes
+    life: int
+    cas: int
+
+
+class Delete(NamedTuple):
+    """Remove an item; with a `cas`, only if it is still the one that was read. Answers an `Outcome`."""
+
+    key: bytes
+    cas: int | None = None
+
+
+class ReadMany(NamedTuple):
+    """Read the items `prefix + name` without marking them as used. Answers `list[Item | None]`."""
+
+    prefix: bytes
+    names: Sequence[bytes]
+
+
+class LeftMany(NamedTuple):
+    """The seconds that each item has left, not marking it as used. Answers `list[int | None]`."""
+
+    prefix: bytes
+    names: Sequence[bytes]
+
+
+class SizeMany(NamedTuple):
+    """The length in bytes of each item's value. Answers `list[int | None]`."""
+
+    prefix: bytes
+    names: Sequence[bytes]
+
+
+class DeleteMany(NamedTuple):
+    """Remove each item. Answers `list[bool]`: whether it was there."""
+
+    prefix: bytes
+    names: Sequence[bytes]
+
+
+Operation = Read | Count | Add | Append | Swap | Delete | ReadMany | LeftMany | SizeMany | DeleteMany
+Batch = Sequence[Operation]
+
+
+class Store(Protocol):
+    """One server, or what stands for it in this process."""
+
+    @property
+    def server(self) -> str:
+        """What error messages call it: an address, never a password."""
+
+    @property
+    def key_prefix(self) -> bytes:
+        """What every key begins with (a shared pymemcache client may bring one)."""
+
+    def deadline(self) -> float:
+        """When a call that begins now has to end; for calls of several batches, to give to each."""
+
+    def run(self, batch: Batch, *, repeatable: bool = False, deadline: float | None = None) -> list[Any]:
+        """The answers to one batch, in its order, for one round trip, by the deadline.
+
+        A batch that is `repeatable` may be sent a second time if a connection broke before its reply.
+        Raises `StoreUnavailable` when there is no whole and valid answer in time; `StoreFull` or
+        `ItemTooLarge` when a write was refused, after everything else in the batch was done.
+        """
+
+    def stream(self, batches: Iterable[Batch]) -> Iterator[list[Any]]:
+        """The answers to many batches, each sent before the reply to the one before it is awaited.
+
+        Holds the replies of two batches at most. Raises as `run` does; nothing is repeated.
+        """
+
+    def ping(self) -> None:
+        """One round trip; raises as `run` does."""
+
+    def close(self) -> None:
+        """Give back what is held. The store is not used afterwards."""

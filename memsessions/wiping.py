@@ -1,0 +1,126 @@
+"""Removing dead records from the indexes: what a wipe does, and the thread that does it now and then."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from typing import Protocol
+
+from .errors import MemsessionsError, WriteRefused
+from .index import Bucket, Entry, Index, entry
+from .keys import AppKeys
+from .store.operations import FOREVER, Add, Delete, LeftMany, Outcome, ReadMany, Store, Swap
+
+_log = logging.getLogger("memsessions.wipe")
+
+# An empty item stands where a session was being made for too long; longer than any call may take.
+_TOMBSTONE_S = 3600
+# A bucket that changes while it is wiped is tried again this often, and then left to the next wipe.
+_ATTEMPTS = 5
+
+
+def wipe_app(store: Store, keys: AppKeys, index: Index) -> int:
+    """Remove the records of sessions that are gone; return how many sessions that were."""
+    wiped = 0
+    for group in index.groups():
+        for _attempt in range(_ATTEMPTS):
+            removed, changed = _wipe_group(store, keys, group)
+            wiped += removed
+            if not changed:
+                break
+            (items,) = store.run((ReadMany(b"", changed),), repeatable=True)
+            found = zip(changed, items, strict=True)
+            group = [Bucket(key, item.cas, item.value) for key, item in found if item is not None]
+    index.forget_spilled()
+    return wiped
+
+
+def _wipe_group(store: Store, keys: AppKeys, group: list[Bucket]) -> tuple[int, list[bytes]]:
+    """Wipe some buckets; return how many sessions were dead, and which buckets changed meanwhile."""
+    listed = [bucket.records() for bucket in group]
+    dead = _dead(store, keys, [entry(record) for records in listed for record in records])
+    writes: list[Swap | Delete] = []
+    removals = []
+    for bucket, records in zip(group, listed, strict=True):
+        living = [record for record in records if entry(record).session not in dead]
+        value = b"".join(living)
+        if len(value) == len(bucket.value) and value:
+            continue
+        removals.append(len(records) - len(living))
+        key, cas = bucket.key, bucket.cas
+        writes.append(Swap(key, value, FOREVER, cas) if living else Delete(key, cas))
+    if not writes:
+        return 0, []
+    try:
+        outcomes = store.run(writes)
+    except WriteRefused as error:  # a full server; what it could not do waits for the next wipe
+        outcomes = list(error.answers)
+    wiped = sum(count for count, outcome in zip(removals, outcomes, strict=True) if outcome is Outcome.DONE)
+    changed = [op.key for op, outcome in zip(writes, outcomes, strict=True) if outcome is Outcome.CHANGED]
+    return wiped, changed
+
+
+def _dead(store: Store, keys: AppKeys, entries: list[Entry]) -> set[bytes]:
+    """The sessions that are gone for good."""
+    names = [item.session for item in entries]
+    both = (LeftMany(keys.sessions, names), LeftMany(keys.reads, names))
+    lefts, counters = store.run(both, repeatable=True)
+    dead = set()
+    unfinished = []
+    for item, left, counter in zip(entries, lefts, counters, strict=True):
+        if counter is None and (left is None or item.life.no_resave):
+            dead.add(item.session)
+        elif left is None:
+            unfinished.append(item.session)
+    if unfinished:
+        # Only a counter: the session is being made right now, or its maker died. Take its place, so that
+        # it cannot come; who makes it is told that the name is taken and takes another.
+        claims = store.run([Add(keys.sessions + name, b"", _TOMBSTONE_S) for name in unfinished])
+        claimed = [name for name, added in zip(unfinished, claims, strict=True) if added]
+        if claimed:
+            store.run([Delete(keys.reads + name) for name in claimed])
+        dead.update(claimed)
+    return dead
+
+
+class Wipeable(Protocol):
+    """What the thread works for."""
+
+    def wipe_in_turn(self) -> None:
+        """Wipe if no other process does so in this interval."""
+
+
+class WipeThread:
+    """A daemon thread that wipes every `interval_s` seconds until it is stopped or its owner is gone."""
+
+    def __init__(self, owner: Wipeable, interval_s: float, server: str) -> None:
+        stop = threading.Event()
+        # The thread must not keep its owner alive, and ends at once when the owner is collected.
+        reference = weakref.ref(owner, lambda _: stop.set())
+        self._stop = stop
+        self._thread = threading.Thread(
+            target=_work, args=(reference, stop, interval_s, server), name="memsessions-wipe", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Have it end; does not wait for a wipe that is going on."""
+        self._stop.set()
+
+
+def _work(owner: weakref.ref[Wipeable], stop: threading.Event, interval_s: float, server: str) -> None:
+    failed = False
+    while not stop.wait(interval_s):
+        client = owner()
+        if client is None:
+            return
+        try:
+            client.wipe_in_turn()
+            failed = False
+        except MemsessionsError as error:
+            # Once an outage; what is wiped late is only late.
+            _log.log(logging.DEBUG if failed else logging.WARNING, "could not wipe %s: %s", server, error)
+            failed = True
+        finally:
+            del client
