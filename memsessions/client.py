@@ -54,7 +54,7 @@ class SessionsClient:
         servers: `"host"`, `"host:port"`, `"[::1]:11211"`, `(host, port)`, `"unix:/path"`, or
             `"memory://"` or `"memory://name"` for the in-process store (see `memsessions.store.memory`
             for when not to use it). A list is refused: several servers are not supported yet.
-        ns: prefix of every key, 1 to 50 of `A-Z a-z 0-9 _ . -`. A client with another `ns` sees other sessions.
+        ns: prefix of every key, 1 to 50 of `A-Z a-z 0-9 _ . -`. Another `ns` has other sessions.
         wipe: seconds between two wipes of dead index entries by a background thread; 0 for no thread,
             1 to 9 count as 10. Of all processes on the same server and `ns`, one wipes in each interval.
         client: a pymemcache `Client` (its address, TLS and key prefix are used) or `PooledClient`
@@ -361,7 +361,7 @@ class SessionsClient:
         self._store.ping()
         return "PONG"
 
-    def quit(self) -> None:  # noqa: A003  its name in redis-sessions
+    def quit(self) -> None:
         """Close the connections and stop the wipe thread. Further calls raise `ClientClosed`."""
         self._closed = True
         self._started = False

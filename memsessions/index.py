@@ -133,7 +133,7 @@ class Index:
     # ------------------------------------------------------------------------------------- reading
 
     def of_user(self, user: bytes, first: Batch = ()) -> list[Entry]:
-        """The records of one user, read after other operations. One round trip; two if the app has spilled."""
+        """The records of one user, read after the operations given. One round trip; two if it has spilled."""
         bucket = _bucket_of(user)
         key = self._keys.buckets + _BUCKET_NAMES[bucket]
         *_, home, spilled = self._store.run((*first, Read(key), Read(self._keys.spilled)), repeatable=True)

@@ -151,9 +151,8 @@ class MemcachedStore:
 
         A call that was in the middle of an exchange when its thread forked finds its socket closed.
         """
-        for reference in self._open.copy():
-            if (connection := reference()) is not None:
-                connection.close()
+        for connection in self._open.copy():
+            connection.close()
         self._open = weakref.WeakSet()
         self._pool = Pool()  # a shared pool and its locks stay the parent's
 

@@ -1,0 +1,112 @@
+"""What the tests share: the two stores, time that can be moved, and clients of a namespace of their own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from memsessions import SessionsClient
+from memsessions.store.memory import MemoryStore, named_store
+
+from .support.memcached import Memcached
+from .support.proxy import Proxy
+
+MakeClient = Callable[..., SessionsClient]
+
+
+class Where:
+    """A store to run a test on: its address, a namespace nobody else uses, and the hands of its clock."""
+
+    kind: str
+    address: str
+
+    def __init__(self) -> None:
+        self.ns = "t" + secrets.token_hex(6)
+
+    def advance(self, seconds: int) -> None:
+        """Let so many seconds pass, at once."""
+        raise NotImplementedError
+
+
+class InMemory(Where):
+    kind = "memory"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.address = f"memory://{self.ns}"
+        self.now = 1_000_000.0
+        store = named_store(self.address, item_bytes=1024 * 1024)
+        assert isinstance(store, MemoryStore)
+        store._clock = lambda: self.now
+
+    def advance(self, seconds: int) -> None:
+        self.now += seconds
+
+
+class OnMemcached(Where):
+    kind = "memcached"
+
+    def __init__(self, server: Memcached) -> None:
+        super().__init__()
+        self.address = server.address
+        self.server = server
+
+    def advance(self, seconds: int) -> None:
+        self.server.advance(self.ns, seconds)
+
+
+@pytest.fixture(scope="session")
+def memcached() -> Iterator[Memcached]:
+    """A server for the tests that do not harm it. It is shared: look at your own namespace only."""
+    with Memcached("-m", "512", "-t", "2") as server:
+        yield server
+
+
+@pytest.fixture
+def own_memcached() -> Iterator[Memcached]:
+    """A server for one test, to be frozen, killed and restarted."""
+    with Memcached("-t", "1") as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "memcached"])
+def where(request: pytest.FixtureRequest) -> Where:
+    """Each of the two stores in turn: whatever uses this is part of the conformance suite."""
+    if request.param == "memory":
+        return InMemory()
+    return OnMemcached(request.getfixturevalue("memcached"))
+
+
+@pytest.fixture
+def on_memcached(memcached: Memcached) -> OnMemcached:
+    return OnMemcached(memcached)
+
+
+@pytest.fixture
+def make_client() -> Iterator[MakeClient]:
+    """Makes clients that are closed at the end of the test. They have no wipe thread unless asked for."""
+    clients = []
+
+    def make(*args: Any, **options: Any) -> SessionsClient:
+        client = SessionsClient(*args, **{"wipe": 0, **options})
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def client(where: Where, make_client: MakeClient) -> SessionsClient:
+    return make_client(where.address, ns=where.ns)
+
+
+@pytest.fixture
+def proxy(memcached: Memcached) -> Iterator[Proxy]:
+    """A proxy in front of the shared server."""
+    with Proxy(("127.0.0.1", memcached.port)) as running:
+        yield running

@@ -1,0 +1,131 @@
+"""A memcached of the tests' own, on loopback and a free port."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.parse
+from pathlib import Path
+from types import TracebackType
+
+COMMAND = shutil.which("memcached") or "/usr/bin/memcached"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+class Memcached:
+    """A server process; `with Memcached("-m", "64") as server:` starts and ends it."""
+
+    def __init__(self, *options: str, port: int | None = None, unix: Path | None = None) -> None:
+        self.port = port or free_port()
+        self.unix = unix
+        self.options = options
+        self.address = f"unix:{unix}" if unix else f"127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        where = ["-s", str(self.unix)] if self.unix else ["-l", "127.0.0.1", "-p", str(self.port)]
+        command = [COMMAND, "-u", getpass.getuser(), "-U", "0", *where, *self.options]
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        give_up = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(OSError):
+                self.connect().close()
+                return
+            if self.process.poll() is not None or time.monotonic() > give_up:
+                raise RuntimeError(f"{' '.join(command)} does not answer")
+            time.sleep(0.01)
+
+    def connect(self, timeout_s: float = 5.0) -> socket.socket:
+        """A raw connection."""
+        if self.unix is None:
+            return socket.create_connection(("127.0.0.1", self.port), timeout_s)
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(timeout_s)
+        sock.connect(str(self.unix))
+        return sock
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a crash would, memory and all."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def __enter__(self) -> Memcached:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    # ------------------------------------------------------------------------------- looking inside
+
+    def ask(self, request: bytes, end: bytes) -> bytes:
+        """A raw exchange: send, and read until the reply ends so."""
+        with self.connect() as sock:
+            sock.sendall(request)
+            reply = bytearray()
+            while not reply.endswith(end):
+                chunk = sock.recv(1 << 20)
+                if not chunk:
+                    raise ConnectionError("memcached closed the connection")
+                reply += chunk
+            return bytes(reply)
+
+    def keys(self, ns: str) -> list[str]:
+        """Every key that begins with `{ns}:`."""
+        dump = self.ask(b"lru_crawler metadump all\r\n", b"END\r\n").decode()
+        keys = [urllib.parse.unquote(key) for key in re.findall(r"^key=(\S+)", dump, re.MULTILINE)]
+        return [key for key in keys if key.startswith(f"{ns}:")]
+
+    def value(self, key: str) -> bytes | None:
+        """What stands under a key."""
+        reply = self.ask(b"mg %b v\r\nmn\r\n" % key.encode(), b"MN\r\n")
+        return None if reply.startswith(b"EN") else reply.partition(b"\r\n")[2].removesuffix(b"\r\nMN\r\n")
+
+    def delete(self, key: str) -> None:
+        self.ask(b"md %b\r\nmn\r\n" % key.encode(), b"MN\r\n")
+
+    def stats(self) -> dict[str, str]:
+        lines = self.ask(b"stats\r\n", b"END\r\n").decode().split("\r\n")
+        return dict(line.split(" ", 2)[1:] for line in lines if line.startswith("STAT "))
+
+    def advance(self, ns: str, seconds: int) -> None:
+        """Let time pass for all items of a namespace: each has so many seconds less to live."""
+        for key in self.keys(ns):
+            name = key.encode()
+            reply = self.ask(b"mg %b t\r\nmn\r\n" % name, b"MN\r\n")
+            match = re.match(rb"HD t(\d+)\r\n", reply)
+            if match is None:  # gone, or it lives for ever
+                continue
+            left = int(match[1]) - seconds
+            if left > 0:
+                self.ask(b"mg %b T%d\r\nmn\r\n" % (name, self._expiry(left)), b"MN\r\n")
+            else:
+                self.delete(key)
+
+    def _expiry(self, left: int) -> int:
+        return left if left <= 30 * 24 * 3600 else int(self.stats()["time"]) + left
