@@ -155,8 +155,9 @@ class Scans:
             for group in self._index.groups():
                 waiting.append([(bucket, [entry(item) for item in bucket.records()]) for bucket in group])
                 entries = [item for _, listed in waiting[-1] for item in listed]
-                yield [*self._ending(entries), *leftovers]
+                batch = [*self._ending(entries), *leftovers]
                 leftovers.clear()
+                yield batch
 
         for answers in self._store.stream(batches()):
             group = waiting.popleft()
