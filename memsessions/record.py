@@ -56,7 +56,13 @@ def encode(record: Record) -> bytes:
 
 def decode(value: bytes) -> Record:
     """The record that bytes stand for. Raises `ValueError` where they stand for none."""
-    return decode_many([value])[0]
+    try:
+        record = Record._make(orjson.loads(value))
+    except (TypeError, ValueError):
+        raise ValueError(_REFUSAL) from None  # the parser's own message shows what it read
+    if record.schema != _SCHEMA:
+        raise ValueError(_REFUSAL)
+    return record
 
 
 def decode_many(values: list[bytes]) -> list[Record]:
@@ -65,7 +71,7 @@ def decode_many(values: list[bytes]) -> list[Record]:
         rows = orjson.loads(b"[%b]" % b",".join(values))
         records = [Record._make(row) for row in rows]
     except (TypeError, ValueError):
-        raise ValueError(_REFUSAL) from None  # the parser's own message shows what it read
+        raise ValueError(_REFUSAL) from None
     if len(records) != len(values) or any(record.schema != _SCHEMA for record in records):
         raise ValueError(_REFUSAL)
     return records

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 OLDEST_VERSION = (1, 6, 18)
 
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_CHUNK_BYTES = 65536
+_REPLY_BYTES = 16 * 1024  # a short buffer costs less, and holds nearly every reply
+_CHUNK_BYTES = 256 * 1024
 _UNREAD_BYTES = 1 << 30  # a stream's whole batch of the largest items stays below it
 _VERSION = re.compile(rb"VERSION (\d+)\.(\d+)\.(\d+)[!-~]*\r\n")
 _TIME = re.compile(rb"STAT time (\d+)\r\n")
@@ -107,9 +108,9 @@ class Connection:
         "__weakref__",
         "_clock_offset_s",
         "_numbers",
-        "_poll",
         "_rest",
         "_tls",
+        "_waiter",
         "greeted",
         "last_used",
         "lender",
@@ -122,7 +123,7 @@ class Connection:
         self.lender = lender  # the pymemcache client that the socket was borrowed with
         self.greeted = False
         self._tls = isinstance(sock, ssl.SSLSocket)
-        self._poll = _Waiter(sock)
+        self._waiter = _PollWaiter(sock) if hasattr(select, "poll") else _SelectWaiter(sock)
         self._numbers = itertools.count(1)
         self._rest = b""  # what came after the reply that was asked for: the next one of a stream
         self._clock_offset_s = 0.0
@@ -139,7 +140,9 @@ class Connection:
     def is_clean(self) -> bool:
         """Whether nothing has come in since the last reply: no end of the connection, no stray byte."""
         try:
-            if not self._poll.readable(0):
+            if self._rest:
+                return False
+            if not self._waiter.readable(0):
                 return True
             if self._tls:  # session tickets are readable, but no data
                 self.sock.recv(1)
@@ -168,7 +171,8 @@ class Connection:
             )
         if tuple(int(part) for part in version.groups()) < OLDEST_VERSION:
             raise TooOld(b".".join(version.groups()).decode())
-        clock = _TIME.search(self._read_until(b"END\r\n", _CHUNK_BYTES, deadline))
+        stats = self._read_until(b"END\r\n", self._rest, _CHUNK_BYTES, deadline)
+        clock = _TIME.search(stats)
         if clock is None:
             raise ProtocolError("the server does not tell its time")
         self._clock_offset_s = int(clock[1]) - time.monotonic()
@@ -179,9 +183,11 @@ class Connection:
         return int(time.monotonic() + self._clock_offset_s)
 
     def exchange(self, batch: Batch, item_bytes: int, deadline: float) -> list[Any]:
-        """One packet out, its whole reply in."""
-        fence = self.send(batch, deadline)
-        return self.receive(batch, fence, item_bytes, deadline)
+        """One packet out, its whole reply in, and nothing else."""
+        answers = self.receive(batch, self.send(batch, deadline), item_bytes, deadline)
+        if self._rest:
+            raise ProtocolError("the server says more than it was asked for")
+        return answers
 
     def send(self, batch: Batch, deadline: float) -> bytes:
         """Send a batch, closed by a fence, and return the reply line that will end its reply.
@@ -190,14 +196,17 @@ class Connection:
         proof that what came before it is the whole reply, and the reply to this request.
         """
         number = next(self._numbers)
-        request = encode(batch, self.server_time) + b"md memsessions:fence O%d\r\n" % number
-        self._write(request, deadline)
+        self._write(b"%bmd memsessions:fence O%d\r\n" % (encode(batch, self.server_time), number), deadline)
         return b"NF O%d\r\n" % number
 
     def receive(self, batch: Batch, fence: bytes, item_bytes: int, deadline: float) -> list[Any]:
         """The answers of the batch whose fence this is; a batch that was sent after it stays pending."""
-        reply = self._read_until(fence, reply_limit(batch, item_bytes), deadline)
-        return decode(batch, reply[: -len(fence)])
+        data = self._rest or self._chunk(deadline, _REPLY_BYTES)
+        if not data.endswith(fence):  # rarely: a reply in several pieces, or two replies in one
+            data = self._read_until(fence, data, reply_limit(batch, item_bytes), deadline)
+        else:
+            self._rest = b""
+        return decode(batch, data[: -len(fence)])
 
     def _write(self, data: bytes, deadline: float) -> None:
         sock = self.sock
@@ -211,7 +220,7 @@ class Connection:
         view = memoryview(data)[sent:]
         received = bytearray(self._rest)
         while view:
-            self._poll.both(_left(deadline))
+            self._waiter.both(_left(deadline))
             with contextlib.suppress(*_WOULD_BLOCK):
                 view = view[sock.send(view) :]
             try:
@@ -222,30 +231,19 @@ class Connection:
                 raise Broken("the server closed the connection")
             received += chunk
             if len(received) > _UNREAD_BYTES:
-                raise ProtocolError("the server sends far more than it was asked for")
+                raise ProtocolError("the server says far more than it was asked for")
         self._rest = bytes(received)
 
-    def _read_until(self, fence: bytes, limit: int, deadline: float) -> bytes:
-        """The bytes up to and including the fence, which begins a line."""
-        data = self._rest
-        if not data:
-            data = self._chunk(deadline)
-            if data.endswith(fence) and (len(data) == len(fence) or data[-len(fence) - 1] == 10):
-                return data  # nearly always: one reply, in one piece
+    def _read_until(self, fence: bytes, data: bytes, limit: int, deadline: float) -> bytes:
+        """The bytes up to the end of the fence, of which `data` came first; the rest is kept."""
         buffer = bytearray(data)
-        self._rest = b""
-        searched = 0
-        while True:
-            at = buffer.find(fence, searched)
-            if at == 0 or (at > 0 and buffer[at - 1] == 10):
-                break
-            if at > 0:
-                searched = at + 1
-                continue
-            if len(buffer) > limit + _CHUNK_BYTES:
+        at = buffer.find(fence)
+        while at < 0:
+            if len(buffer) > limit:
                 raise ProtocolError("the reply is longer than any valid one")
             searched = max(0, len(buffer) - len(fence))
-            buffer += self._chunk(deadline)
+            buffer += self._chunk(deadline, _CHUNK_BYTES)
+            at = buffer.find(fence, searched)
         end = at + len(fence)
         self._rest = bytes(buffer[end:])
         return bytes(buffer[:end])
@@ -253,21 +251,21 @@ class Connection:
     def _read_line(self, deadline: float) -> bytes:
         data = self._rest
         while b"\n" not in data:
-            if len(data) > _CHUNK_BYTES:
+            if len(data) > _REPLY_BYTES:
                 raise ProtocolError("the reply is longer than any valid one")
-            data += self._chunk(deadline)
+            data += self._chunk(deadline, _REPLY_BYTES)
         line, end, self._rest = data.partition(b"\n")
         return line + end
 
-    def _chunk(self, deadline: float) -> bytes:
+    def _chunk(self, deadline: float, most: int) -> bytes:
         # TLS may hold bytes that the socket does not show: there, ask first and wait after.
         ask_first = self._tls
         while True:
-            if not ask_first and not self._poll.readable(_left(deadline)):
+            if not ask_first and not self._waiter.readable(_left(deadline)):
                 raise DeadlinePassed
             ask_first = False
             try:
-                chunk = self.sock.recv(_CHUNK_BYTES)
+                chunk = self.sock.recv(most)
             except _WOULD_BLOCK:
                 continue
             if not chunk:
@@ -282,29 +280,36 @@ def _left(deadline: float) -> float:
     return left
 
 
-class _Waiter:
-    """Waits for one socket, with `poll` where there is one (not on Windows, not under eventlet)."""
+class _PollWaiter:
+    """Waits for one socket."""
 
-    __slots__ = ("_number", "_poll", "_poll_both", "_select")
+    __slots__ = ("_either", "_in")
 
     def __init__(self, sock: socket.socket) -> None:
-        self._number = sock.fileno()
-        self._select = None if hasattr(select, "poll") else select.select
-        if self._select is None:
-            self._poll = select.poll()
-            self._poll.register(self._number, select.POLLIN)
-            self._poll_both = select.poll()
-            self._poll_both.register(self._number, select.POLLIN | select.POLLOUT)
+        self._in = select.poll()
+        self._in.register(sock, select.POLLIN)
+        self._either = select.poll()
+        self._either.register(sock, select.POLLIN | select.POLLOUT)
 
     def readable(self, timeout_s: float) -> bool:
-        if self._select is None:
-            return bool(self._poll.poll(timeout_s * 1000))
-        return bool(self._select([self._number], [], [], timeout_s)[0])
+        return bool(self._in.poll(timeout_s * 1000))
 
     def both(self, timeout_s: float) -> None:
-        if self._select is None:
-            ready = bool(self._poll_both.poll(timeout_s * 1000))
-        else:
-            ready = any(self._select([self._number], [self._number], [], timeout_s))
-        if not ready:
+        if not self._either.poll(timeout_s * 1000):
+            raise DeadlinePassed
+
+
+class _SelectWaiter:
+    """The same where there is no `poll`: on Windows, and under eventlet."""
+
+    __slots__ = ("_socks",)
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socks = [sock]
+
+    def readable(self, timeout_s: float) -> bool:
+        return bool(select.select(self._socks, [], [], timeout_s)[0])
+
+    def both(self, timeout_s: float) -> None:
+        if not any(select.select(self._socks, self._socks, [], timeout_s)):
             raise DeadlinePassed

@@ -54,7 +54,8 @@ class MemcachedStore:
     def run(self, batch: Batch, *, repeatable: bool = False, deadline: float | None = None) -> list[Any]:
         if deadline is None:
             deadline = self.deadline()
-        connection, reused = self._acquire(deadline)
+        # What may be repeated finds out by itself that a connection is gone.
+        connection, reused = self._acquire(deadline, check=not repeatable)
         try:
             answers = connection.exchange(batch, self._item_bytes, deadline)
         except Refused as refusal:
@@ -88,7 +89,7 @@ class MemcachedStore:
                 # Each batch has a deadline of its own: a scan may be long, a silence may not.
                 deadline = self.deadline()
                 if connection is None:
-                    connection, _reused = self._acquire(deadline)
+                    connection, _reused = self._acquire(deadline, check=True)
                 fence = connection.send(batch, deadline)
                 if waiting is not None:
                     yield connection.receive(*waiting, self._item_bytes, deadline)
@@ -114,9 +115,11 @@ class MemcachedStore:
 
     # --------------------------------------------------------------------------------- connections
 
-    def _acquire(self, deadline: float) -> tuple[Connection, bool]:
-        """A connection that nothing is pending on, and whether it was used before."""
+    def _acquire(self, deadline: float, check: bool) -> tuple[Connection, bool]:
+        """A connection, and whether it was used before; with a check, one that the server has not ended."""
         while (connection := self._pool.take()) is not None:
+            if not check and connection.greeted and connection.lender is None:
+                return connection, True
             if connection.is_clean():
                 if not connection.greeted:
                     self._greet(connection, deadline)

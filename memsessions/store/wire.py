@@ -1,7 +1,8 @@
 """memcached's text protocol: operations to request bytes, reply bytes to answers.
 
-A reply is parsed only when the whole of it is there, by the lengths it declares, and must be used up
-to its last byte; anything else is a `ProtocolError`, after which the connection cannot be trusted.
+A reply is parsed only when the whole of it is there, checked against the lengths it declares, and must
+be used up to its last byte; anything else is a `ProtocolError`, after which the connection cannot be
+trusted.
 
 Writes that must not lose what is stored use the classic commands: the meta `ms` deletes the existing
 item when the new one is refused. Reads and deletes use the meta commands, which report the time left.
@@ -9,7 +10,8 @@ item when the new one is refused. Reads and deletes use the meta commands, which
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from .operations import (
@@ -117,49 +119,33 @@ def encode(batch: Batch, clock: Clock) -> bytes:
 # ----------------------------------------------------------------------------------------- replies
 
 
-class _Reader:
-    """Goes through a whole reply, line by line and value by value."""
+# Nothing that is stored holds a line end: records are JSON, everything else is letters and digits. So a
+# reply can be cut into lines at once, and a value that is not one line, of the length declared, is foreign.
+_Lines = Iterator[bytes]
 
-    __slots__ = ("at", "data")
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
+def _item(lines: _Lines) -> Item | None:
+    head = next(lines)
+    if head[:3] == b"VA ":
+        fields = head.split()
+        value = next(lines)
+        if len(value) != int(fields[1]):
+            raise ProtocolError("a value is not as long as its head says")
+        return Item(value, int(fields[2][1:]), int(fields[3][1:]) if len(fields) > 3 else 0)
+    if head in (b"EN", b"NF"):
+        return None
+    raise _unexpected(head)
 
-    def line(self) -> bytes:
-        end = self.data.find(b"\r\n", self.at)
-        if end < 0:
-            raise ProtocolError("the reply ends within a line")
-        line = self.data[self.at : end]
-        self.at = end + 2
-        return line
 
-    def item(self) -> Item | None:
-        line = self.line()
-        if line[:3] == b"VA ":
-            try:
-                fields = line.split()
-                size = int(fields[1])
-                left = int(fields[2][1:])
-                cas = int(fields[3][1:]) if len(fields) > 3 else 0
-            except (ValueError, IndexError):
-                raise ProtocolError("a value's head is malformed") from None
-            end = self.at + size
-            if size < 0 or self.data[end : end + 2] != b"\r\n" or fields[2][:1] != b"t":
-                raise ProtocolError("a value is not as long as its head says")
-            value = self.data[self.at : end]
-            self.at = end + 2
-            return Item(value, left, cas)
-        if line in (b"EN", b"NF"):
-            return None
-        raise _unexpected(line)
-
-    def word(self, answers: dict[bytes, Any]) -> Any:
-        line = self.line()
+def _word(answers: dict[bytes, Any]) -> Callable[[_Lines, Any], Any]:
+    def parse(lines: _Lines, _op: Any) -> Any:
+        line = next(lines)
         try:
             return answers[line]
         except KeyError:
             raise _unexpected(line) from None
+
+    return parse
 
 
 def _unexpected(line: bytes) -> Exception:
@@ -176,56 +162,49 @@ def _unexpected(line: bytes) -> Exception:
     return ProtocolError(f"the server answered {kind.decode()}" if known else "an unexpected reply")
 
 
-_STORED = {b"STORED": True, b"NOT_STORED": False}
-_SWAPPED = {b"STORED": Outcome.DONE, b"NOT_FOUND": Outcome.MISSING, b"EXISTS": Outcome.CHANGED}
-_DELETED = {b"HD": Outcome.DONE, b"NF": Outcome.MISSING, b"EX": Outcome.CHANGED}
-_GONE = {b"HD": True, b"NF": False}
-
-
-def _parse_numbers(mark: bytes) -> Callable[[_Reader, Any], list[int | None]]:
-    def parse(reader: _Reader, op: Any) -> list[int | None]:
-        # Every reply is one line, so one split serves the batch.
-        lines = reader.data[reader.at :].split(b"\r\n", len(op.names))
-        if len(lines) != len(op.names) + 1:
-            raise ProtocolError("there are fewer replies than requests")
-        reader.at = len(reader.data) - len(lines.pop())
-        try:
-            numbers = [None if line == b"EN" else int(line[4:]) for line in lines]
-        except ValueError:
-            raise ProtocolError("a reply that should be a number is none") from None
-        if any(line[:4] != mark and line != b"EN" for line in lines):
+def _numbers(mark: bytes) -> Callable[[_Lines, Any], list[int | None]]:
+    def parse(lines: _Lines, op: Any) -> list[int | None]:
+        some = list(islice(lines, len(op.names)))
+        if len(some) < len(op.names) or any(line[:4] != mark and line != b"EN" for line in some):
             raise ProtocolError("an unexpected reply")
-        return numbers
+        return [None if line == b"EN" else int(line[4:]) for line in some]
 
     return parse
 
 
-_PARSERS: dict[type, Callable[[_Reader, Any], Any]] = {
-    Read: lambda reader, _op: reader.item(),
-    Count: lambda reader, _op: reader.item(),
-    Add: lambda reader, _op: reader.word(_STORED),
-    Append: lambda reader, _op: reader.word(_STORED),
-    Swap: lambda reader, _op: reader.word(_SWAPPED),
-    Delete: lambda reader, _op: reader.word(_DELETED),
-    ReadMany: lambda reader, op: [reader.item() for _ in op.names],
-    LeftMany: _parse_numbers(b"HD t"),
-    SizeMany: _parse_numbers(b"HD s"),
-    DeleteMany: lambda reader, op: [reader.word(_GONE) for _ in op.names],
+_stored = _word({b"STORED": True, b"NOT_STORED": False})
+_gone = _word({b"HD": True, b"NF": False})
+
+_PARSERS: dict[type, Callable[[_Lines, Any], Any]] = {
+    Read: lambda lines, _op: _item(lines),
+    Count: lambda lines, _op: _item(lines),
+    Add: _stored,
+    Append: _stored,
+    Swap: _word({b"STORED": Outcome.DONE, b"NOT_FOUND": Outcome.MISSING, b"EXISTS": Outcome.CHANGED}),
+    Delete: _word({b"HD": Outcome.DONE, b"NF": Outcome.MISSING, b"EX": Outcome.CHANGED}),
+    ReadMany: lambda lines, op: [_item(lines) for _ in op.names],
+    LeftMany: _numbers(b"HD t"),
+    SizeMany: _numbers(b"HD s"),
+    DeleteMany: lambda lines, op: [_gone(lines, op) for _ in op.names],
 }
 
 
 def decode(batch: Batch, data: bytes) -> list[Any]:
     """The answers in a whole reply. Raises the first refusal, after the rest was found to be in order."""
-    reader = _Reader(data)
+    lines = iter(data.split(b"\r\n"))
     answers: list[Any] = []
     refused: Refused | None = None
-    for op in batch:
-        try:
-            answers.append(_PARSERS[type(op)](reader, op))
-        except Refused as refusal:
-            answers.append(None)
-            refused = refused or refusal
-    if reader.at != len(data):
+    try:
+        for op in batch:
+            try:
+                answers.append(_PARSERS[type(op)](lines, op))
+            except Refused as refusal:
+                answers.append(None)
+                refused = refused or refusal
+        whole = next(lines) == b"" and next(lines, None) is None
+    except (StopIteration, ValueError, IndexError):
+        raise ProtocolError("a malformed reply") from None
+    if not whole:
         raise ProtocolError("the reply is longer than what was asked for")
     if refused is not None:
         refused.answers = answers
