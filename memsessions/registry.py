@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .store.operations import FOREVER, Add, Append, Operation, Read, Store
+from .validation import is_app
 
 
 class Registry:
@@ -15,7 +16,8 @@ class Registry:
     def names(self) -> list[str]:
         """Every app, once. One round trip."""
         (item,) = self._store.run((Read(self._key),), repeatable=True)
-        return [] if item is None else list(dict.fromkeys(item.value.decode().split("\n")[:-1]))
+        lines = [] if item is None else item.value.decode(errors="replace").split("\n")
+        return list(dict.fromkeys(filter(is_app, lines)))
 
     def entering(self, app: str) -> list[Operation]:
         """The operations that enter an app, none where it is known. One round trip."""

@@ -14,7 +14,6 @@ the session's own item is renewed by each access, which is how its idle time is 
 
 from __future__ import annotations
 
-import itertools
 import random
 import time
 from collections.abc import Mapping
@@ -131,7 +130,8 @@ class AppSessions:
         key, counter_key = self._keys.sessions + name, self._keys.reads + name
         touch = life.ttl + 1
         deadline = self._store.deadline()
-        for attempt in itertools.count():
+        collisions = 0
+        while True:
             (item,) = self._store.run((Read(key),), repeatable=True, deadline=deadline)
             if item is None or not item.value:
                 return None
@@ -151,9 +151,9 @@ class AppSessions:
                     counter = Item(b"1", touch, 0)
                     self._store.run((Add(counter_key, counter.value, touch),), deadline=deadline)
                 return None if counter is None else _shown(found, life, item, counter)
-            if attempt > 1:  # many write at once: spread them out
-                time.sleep(random.random() * 0.0005 * min(attempt, 10))  # noqa: S311  not a secret
-        raise AssertionError  # the deadline ends the loop
+            collisions += 1
+            if collisions > 1:  # many write at once: spread them out
+                time.sleep(random.random() * 0.0005 * min(collisions, 10))  # noqa: S311  not a secret
 
     def _merged(self, found: Record, changes: Mapping[str, Scalar]) -> Record:
         data: Data = {k: v for k, v in {**(found.d or {}), **changes}.items() if v is not None}

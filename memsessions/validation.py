@@ -24,9 +24,14 @@ _INT_MAX = 2**64 - 1
 ITEM_OVERHEAD_BYTES = 512
 
 
+def is_app(app: object) -> bool:
+    """Whether it is 3 to 20 of A-Z a-z 0-9 _ -."""
+    return isinstance(app, str) and _APP.fullmatch(app) is not None
+
+
 def check_app(app: object) -> None:
     """3 to 20 of A-Z a-z 0-9 _ -."""
-    if not (isinstance(app, str) and _APP.fullmatch(app)):
+    if not is_app(app):
         _refuse("app", app)
 
 

@@ -1,0 +1,124 @@
+"""Everything that the README shows works as it is pasted."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from pymemcache import PooledClient
+
+from memsessions import SessionsClient
+
+from .support.memcached import Memcached, free_port
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+INSTALL, TEST, SERVE = (text.strip() for language, text in BLOCKS if language == "console")
+
+
+def test_every_block_is_of_a_kind_that_is_executed_here() -> None:
+    assert {language for language, _ in BLOCKS} == {"python", "console"}
+
+
+def test_the_python_blocks_run_one_after_the_other(
+    memcached: Memcached, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one namespace, as a reader would paste them; only the port of memcached is the tests' own."""
+    for variable in ("MEMSESSIONS_SERVERS", "MEMSESSIONS_CACHETIME"):
+        monkeypatch.setenv(variable, "")  # a block sets them; this is undone afterwards
+    namespace: dict[str, object] = {}
+    for language, text in BLOCKS:
+        if language == "python":
+            exec(compile(text.replace("11211", str(memcached.port)), "README.md", "exec"), namespace)
+    shown = capsys.readouterr().out
+    for value in list(namespace.values()):
+        if isinstance(value, (SessionsClient, PooledClient)):
+            value.close()
+    expected = [line.removeprefix("# ") for line in README.splitlines() if line.startswith("# {'id'")]
+    assert len(expected) == 1
+    assert expected[0] in shown
+    assert "missingParameter - No id supplied" in shown
+    assert "127.0.0.1:1: Connection refused" in shown
+
+
+def test_the_first_program_stands_alone() -> None:
+    """The first block needs nothing of this repository but the installed package."""
+    text = next(text for language, text in BLOCKS if language == "python")
+    done = subprocess.run(["python", "-c", text], capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout.startswith("{'id': 'user1234', 'r': 2, 'w': 1,")
+
+
+def test_memcached_takes_the_options_that_are_recommended() -> None:
+    """The command for memcached starts one that serves sessions, and that shows no keys."""
+    port = free_port()
+    command = shlex.split(SERVE.replace("11211", str(port)))
+    assert command[0] == "memcached"
+    with Memcached(port=port) as server:  # for its helpers; the process is replaced by the README's own
+        server.kill()
+        server.process = subprocess.Popen([*command, "-u", "root"])
+        give_up = time.monotonic() + 10
+        while time.monotonic() < give_up:
+            try:
+                server.connect().close()
+                break
+            except OSError:
+                time.sleep(0.01)
+        with SessionsClient(f"127.0.0.1:{port}", wipe=0) as rs:
+            token = rs.create("forum", "user1234", "156.78.90.12")["token"]
+            assert rs.get("forum", token) is not None
+        assert server.ask(b"lru_crawler metadump all\r\n", b"\r\n").startswith(b"ERROR")
+        assert b"OK" not in server.ask(b"flush_all\r\n", b"\r\n")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what a clone of the repository holds, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in listed.stdout.split("\0"):
+        if name and (ROOT / name).exists():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target)
+    return folder
+
+
+def _run(block: str, folder: Path, **environment: str) -> str:
+    clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    config = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "HTTP"))}
+    done = subprocess.run(
+        ["bash", "-c", block],
+        cwd=folder,
+        env={**clean, **config, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_first_command_installs_and_shows_the_demo(clone: Path) -> None:
+    shown = _run(INSTALL, clone)
+    assert "memory://" in shown
+    assert "killsoid {'kill': 2}" in shown
+
+
+def test_the_second_command_runs_the_tests(clone: Path) -> None:
+    """The command as it stands, with pytest told to run one small file of the suite that this test is in."""
+    shown = _run(TEST, clone, PYTEST_ADDOPTS="tests/test_keys.py")
+    assert re.search(r"\d+ passed", shown)
+
+
+def test_the_gate_calls_the_second_command_and_nothing_else() -> None:
+    gate = (ROOT / ".ci" / "run").read_text().splitlines()
+    commands = [line for line in gate if line and not line.startswith(("#", "set ", "cd "))]
+    assert commands == [f"exec {TEST}"]
