@@ -16,7 +16,29 @@ class _Cached(NamedTuple):
     ends: float
 
 
-class SessionCache:
+class NoCache:
+    """What stands where there is no cache."""
+
+    def moment(self) -> int:
+        return 0
+
+    def get(self, _app: str, _token: str) -> Session | None:
+        return None
+
+    def put(self, _app: str, _token: str, _session: Session, _moment: int) -> None:
+        pass
+
+    def drop(self, _app: str, _token: str) -> None:
+        pass
+
+    def drop_app(self, _app: str, _id: str | None = None) -> None:
+        pass
+
+    def after_fork_in_child(self) -> None:
+        pass
+
+
+class SessionCache(NoCache):
     """The sessions that were read last, each for a few seconds, at most `size` of them.
 
     A read that was under way while something was dropped is not kept: it may show what was before.

@@ -6,13 +6,13 @@ import contextlib
 import os
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from . import forks
 from . import validation as check
-from .cache import SessionCache
+from .cache import NoCache, SessionCache
 from .config import (
     DEFAULT_ITEM_BYTES,
     DEFAULT_SERVER,
@@ -24,6 +24,7 @@ from .config import (
 from .errors import ClientClosed
 from .index import Index
 from .keys import AppKeys
+from .record import without_none
 from .registry import Registry
 from .scans import Scans
 from .sessions import AppSessions
@@ -111,7 +112,8 @@ class SessionsClient:
         self._root = self._store.key_prefix + ns.encode()
         self._wipe_s = max(wipe, _WIPE_LEAST_S) if wipe else 0
         self._item_bytes = max_item_bytes
-        self._cache = SessionCache(cachetime, cachemax) if cachetime else None
+        self._cachetime_s = cachetime
+        self._cache = SessionCache(cachetime, cachemax) if cachetime else NoCache()
         self._registry = Registry(self._store, self._root)
         self._registered: set[str] = set()
         self._apps: dict[str, _App] = {}
@@ -167,14 +169,12 @@ class SessionsClient:
             SessionTooLarge: `d` does not fit into an item of the store.
             StoreFull: the server runs with `-M` and has no memory left. Nothing was stored.
         """
-        check.check_app(app)
+        serving = self._serving(app)
         check.check_id(id)
         check.check_ip(ip)
         check.check_ttl(ttl)
         check.check_flag("no_resave", no_resave)
-        changes = None if d is None else check.checked_data(d, self._item_bytes)
-        data = {key: value for key, value in (changes or {}).items() if value is not None}
-        serving = self._serving(app)
+        data = None if d is None else without_none(check.checked_data(d, self._item_bytes))
         first = [] if app in self._registered else self._registry.entering(app)
         token = serving.sessions.create(id, ip, Life(ttl, no_resave), data or None, first)
         self._registered.add(app)
@@ -191,10 +191,9 @@ class SessionsClient:
             unknown, expired or killed. `r` counts this call. (redis-sessions 4.0.0 reports `r` as it
             was before the call, its documentation as it is after; this follows the documentation.)
         """
-        check.check_app(app)
-        check.check_token(token)
         serving = self._serving(app)
-        if self._cache is None:
+        check.check_token(token)
+        if not self._cachetime_s:
             return serving.sessions.read(token)
         cached = self._cache.get(app, token)
         if cached is not None:
@@ -220,12 +219,13 @@ class SessionsClient:
         Raises:
             SessionTooLarge, StoreFull: as in `create`; the session is as it was.
         """
-        check.check_app(app)
+        serving = self._serving(app)
         check.check_token(token)
         changes = check.checked_data(d, self._item_bytes)
-        serving = self._serving(app)
-        with self._dropping(app, token):
+        try:
             return serving.sessions.write(token, changes)
+        finally:
+            self._cache.drop(app, token)
 
     def kill(self, app: str, token: str) -> Killed:
         """End a session. One round trip.
@@ -233,11 +233,12 @@ class SessionsClient:
         Returns:
             `{"kill": 1}`, or `{"kill": 0}` if it is unknown, expired or killed already.
         """
-        check.check_app(app)
-        check.check_token(token)
         serving = self._serving(app)
-        with self._dropping(app, token):
+        check.check_token(token)
+        try:
             return {"kill": int(serving.sessions.kill(token))}
+        finally:
+            self._cache.drop(app, token)
 
     def rotate(self, app: str, token: str) -> Created | None:
         """Give a session a new token and end the old one: do so at every log-in (session fixation).
@@ -250,11 +251,12 @@ class SessionsClient:
         Raises:
             StoreFull: as in `create`; the session is as it was.
         """
-        check.check_app(app)
-        check.check_token(token)
         serving = self._serving(app)
-        with self._dropping(app, token):
+        check.check_token(token)
+        try:
             new_token = serving.sessions.rotate(token)
+        finally:
+            self._cache.drop(app, token)
         return None if new_token is None else {"token": new_token}
 
     # ------------------------------------------------------------------------------ many sessions
@@ -265,9 +267,9 @@ class SessionsClient:
         Returns:
             A list of sessions as in `get`; it is empty for a user without any.
         """
-        check.check_app(app)
+        serving = self._serving(app)
         check.check_id(id)
-        return self._serving(app).scans.of_user(id)
+        return serving.scans.of_user(id)
 
     def soapp(self, app: str, dt: int = 600) -> list[Session]:
         """The sessions of an app that were used in the last `dt` seconds, the last used first.
@@ -280,9 +282,9 @@ class SessionsClient:
         Returns:
             A list of sessions as in `get`.
         """
-        check.check_app(app)
+        serving = self._serving(app)
         check.check_seconds("dt", dt)
-        return self._serving(app).scans.active(dt)
+        return serving.scans.active(dt)
 
     def activity(self, app: str, dt: int = 600) -> Activity:
         """How many distinct users of an app were active in the last `dt` seconds.
@@ -295,9 +297,9 @@ class SessionsClient:
         Returns:
             `{"activity": n}`.
         """
-        check.check_app(app)
+        serving = self._serving(app)
         check.check_seconds("dt", dt)
-        return {"activity": self._serving(app).scans.active_users(dt)}
+        return {"activity": serving.scans.active_users(dt)}
 
     def killsoid(self, app: str, id: str) -> Killed:
         """End all sessions of a user: "log out everywhere". Three round trips.
@@ -306,11 +308,12 @@ class SessionsClient:
             `{"kill": n}`, once every session that existed when the call began has ended. If it raises,
             some may live; calling again finishes the job.
         """
-        check.check_app(app)
-        check.check_id(id)
         serving = self._serving(app)
-        with self._dropping_app(app, id):
+        check.check_id(id)
+        try:
             return {"kill": serving.scans.kill_of_user(id)}
+        finally:
+            self._cache.drop_app(app, id)
 
     def killall(self, app: str) -> Killed:
         """End all sessions of an app. Round trips grow with their number only by the bytes moved.
@@ -318,10 +321,11 @@ class SessionsClient:
         Returns:
             `{"kill": n}`, as in `killsoid`.
         """
-        check.check_app(app)
         serving = self._serving(app)
-        with self._dropping_app(app):
+        try:
             return {"kill": serving.scans.kill_all()}
+        finally:
+            self._cache.drop_app(app)
 
     # --------------------------------------------------------------------------------- the store
 
@@ -365,6 +369,7 @@ class SessionsClient:
         """Close the connections and stop the wipe thread. Further calls raise `ClientClosed`."""
         self._closed = True
         self._started = False
+        self._apps = {}
         if self._thread is not None:
             self._thread.stop()
         self._store.close()
@@ -387,16 +392,17 @@ class SessionsClient:
     # ------------------------------------------------------------------------------------ inside
 
     def _serving(self, app: str) -> _App:
-        if not self._started:
-            self._start()
-        serving = self._apps.get(app)
-        if serving is None:
-            keys = AppKeys(self._root, app)
-            index = Index(self._store, keys)
-            sessions = AppSessions(self._store, keys, index, self._item_bytes)
-            serving = _App(keys, index, sessions, Scans(self._store, keys, index))
-            serving = self._apps.setdefault(app, serving)
-        return serving
+        """What serves an app; checks its name, and begins what begins with the first call."""
+        try:
+            return self._apps[app]
+        except (KeyError, TypeError):
+            check.check_app(app)
+        self._start()
+        keys = AppKeys(self._root, app)
+        index = Index(self._store, keys)
+        sessions = AppSessions(self._store, keys, index, self._item_bytes)
+        serving = _App(keys, index, sessions, Scans(self._store, keys, index))
+        return self._apps.setdefault(app, serving)
 
     def _start(self) -> None:
         """At the first call, and at the first one in a child process: begin to wipe."""
@@ -416,22 +422,6 @@ class SessionsClient:
         """Threads stay behind in the parent, and so may the holder of a lock."""
         self._thread = None
         self._started = False
+        self._apps = {}  # so that the next call starts
         self._starting = threading.RLock()
-        if self._cache is not None:
-            self._cache.after_fork_in_child()
-
-    @contextlib.contextmanager
-    def _dropping(self, app: str, token: str) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            if self._cache is not None:
-                self._cache.drop(app, token)
-
-    @contextlib.contextmanager
-    def _dropping_app(self, app: str, id: str | None = None) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            if self._cache is not None:
-                self._cache.drop_app(app, id)
+        self._cache.after_fork_in_child()

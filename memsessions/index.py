@@ -17,10 +17,11 @@ Appends are atomic on the server, and every other change is a compare-and-swap: 
 
 from __future__ import annotations
 
+import random
 import time
 from binascii import a2b_base64
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .errors import StoreDamaged
 from .keys import AppKeys
@@ -45,6 +46,8 @@ SEGMENTS = 32
 FULL_BYTES = 100_000
 RECORD_LENGTH = 2 * NAME_LENGTH + LIFE_LENGTH
 
+# How often a listing asks for the size of a bucket that is known.
+_ASK_AGAIN = 1 / 64
 # A bucket that was full is tried again after this long: it may have been wiped.
 _FULL_AGAIN_S = 60.0
 # A scan reads buckets up to this many bytes at a time, and hands out groups of about this many records.
@@ -98,6 +101,7 @@ class Index:
     def __init__(self, store: Store, keys: AppKeys) -> None:
         self._store = store
         self._keys = keys
+        self._known: set[int] = set()  # buckets that are there and have room, as far as this process knows
         self._full_since: dict[int, float] = {}
 
     # -------------------------------------------------------------------------------------- adding
@@ -106,25 +110,36 @@ class Index:
         """The operations that list a session; give their answers to `listed`."""
         record = user + session + life_text(life).encode()
         bucket = _bucket_of(user)
+        name = _BUCKET_NAMES[bucket]
+        key = self._keys.buckets + name
+        if bucket in self._known:
+            return [Append(key, record)]
         if not self._is_full(bucket):
-            name = _BUCKET_NAMES[bucket]
-            key = self._keys.buckets + name
             return [Add(key, b"", FOREVER), Append(key, record), SizeMany(self._keys.buckets, (name,))]
-        name = _segment_name(bucket, _segment_of(session))
-        key = self._keys.segments + name
+        key = self._keys.segments + _segment_name(bucket, _segment_of(session))
         # The flag comes after the record: who clears it and then looks sees the record.
         return [Add(key, b"", FOREVER), Append(key, record), Add(self._keys.spilled, b"", FOREVER)]
 
-    def listed(self, user: bytes, answers: list[object]) -> bool:
-        """Whether a listing took effect: a bucket can be removed between its `Add` and its `Append`."""
-        _there, appended, sizes = answers
-        if isinstance(sizes, list) and (sizes[0] or 0) > FULL_BYTES:
-            self.mark_full(user)
+    def listed(self, user: bytes, answers: list[Any]) -> bool:
+        """Whether a listing took effect: its bucket may have been wiped and removed."""
+        bucket = _bucket_of(user)
+        if len(answers) == 1:
+            if not answers[0] or random.random() < _ASK_AGAIN:  # noqa: S311  not a secret
+                self._known.discard(bucket)
+            return bool(answers[0])
+        _, appended, more = answers
+        if isinstance(more, list):
+            if (more[0] or 0) > FULL_BYTES:
+                self.mark_full(user)
+            elif appended:
+                self._known.add(bucket)
         return bool(appended)
 
     def mark_full(self, user: bytes) -> None:
         """List the user's sessions in segments for a while."""
-        self._full_since[_bucket_of(user)] = time.monotonic()
+        bucket = _bucket_of(user)
+        self._known.discard(bucket)
+        self._full_since[bucket] = time.monotonic()
 
     def _is_full(self, bucket: int) -> bool:
         since = self._full_since.get(bucket)

@@ -7,71 +7,80 @@ Read counts, idle time and what is left of a life are not in it: they change on 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import orjson
 
-from .types import Data, Session
+from .types import Data, Scalar, Session
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+#: Just a sequence: it is made and taken apart on every read of a session.
+Record: TypeAlias = "tuple[int, str, str, int, int, int, Data | None]"
 
 _SCHEMA = 1
+_FIELDS = 7
 _REFUSAL = "what stands under a session's key is not a session"
-
-
-class Record(NamedTuple):
-    """The stored part of a session."""
-
-    schema: int
-    id: str
-    ip: str
-    ttl: int
-    no_resave: int
-    w: int
-    d: Data | None
-
-    def session(self, r: int, idle: int, ttl: int) -> Session:
-        """The session as it is shown."""
-        shown: Session = {
-            "id": self.id,
-            "r": r,
-            "w": self.w,
-            "idle": idle,
-            "ttl": ttl,
-            "ip": self.ip,
-            "d": self.d,
-        }
-        if self.no_resave:
-            shown["no_resave"] = True
-        return shown
 
 
 def new_record(id: str, ip: str, ttl: int, no_resave: bool, d: Data | None) -> Record:
     """The record of a session that was never read or written."""
-    return Record(_SCHEMA, id, ip, ttl, int(no_resave), 1, d)
+    return _SCHEMA, id, ip, ttl, int(no_resave), 1, d
+
+
+def written(record: Record, changes: Mapping[str, Scalar]) -> Record:
+    """The record after one more write: changes are merged into its data, None removes a key."""
+    schema, user, ip, ttl, no_resave, w, d = record
+    merged = changes if d is None else {**d, **changes}
+    return schema, user, ip, ttl, no_resave, w + 1, without_none(merged) or None
+
+
+def without_none(d: Mapping[str, Scalar]) -> Data:
+    """The data that is stored: a key without a value is not there."""
+    return {key: value for key, value in d.items() if value is not None}
+
+
+def shown(record: Record, reads: int, idle: int, left: int | None) -> Session:
+    """The session that a record and its counter show; `left` is what a fixed life has left."""
+    _, user, ip, ttl, no_resave, w, d = record
+    session: Session = {
+        "id": user,
+        "r": reads,
+        "w": w,
+        "idle": idle,
+        "ttl": ttl if left is None else left,
+        "ip": ip,
+        "d": d,
+    }
+    if no_resave:
+        session["no_resave"] = True
+    return session
 
 
 def encode(record: Record) -> bytes:
     """A record's bytes; they hold no line end, whatever the data is."""
-    return orjson.dumps(tuple(record))
+    return orjson.dumps(record)
 
 
 def decode(value: bytes) -> Record:
     """The record that bytes stand for. Raises `ValueError` where they stand for none."""
     try:
-        record = Record._make(orjson.loads(value))
-    except (TypeError, ValueError):
-        raise ValueError(_REFUSAL) from None  # the parser's own message shows what it read
-    if record.schema != _SCHEMA:
-        raise ValueError(_REFUSAL)
-    return record
+        record: Record = orjson.loads(value)
+        if len(record) == _FIELDS and record[0] == _SCHEMA:
+            return record
+    except (TypeError, ValueError):  # the parser's own message shows what it read
+        pass
+    raise ValueError(_REFUSAL)
 
 
 def decode_many(values: list[bytes]) -> list[Record]:
     """As `decode`, for many at the cost of one call to the parser."""
     try:
-        rows = orjson.loads(b"[%b]" % b",".join(values))
-        records = [Record._make(row) for row in rows]
+        records: list[Record] = orjson.loads(b"[%b]" % b",".join(values))
+        if len(records) == len(values) and all(len(r) == _FIELDS and r[0] == _SCHEMA for r in records):
+            return records
     except (TypeError, ValueError):
-        raise ValueError(_REFUSAL) from None
-    if len(records) != len(values) or any(record.schema != _SCHEMA for record in records):
-        raise ValueError(_REFUSAL)
-    return records
+        pass
+    raise ValueError(_REFUSAL)

@@ -110,9 +110,10 @@ class Scans:
         except ValueError as error:
             raise StoreDamaged(self._store.server, str(error)) from None
         for found, (item, counter) in zip(records, living, strict=True):
+            _, _, _, ttl, no_resave, _, _ = found
             reads = 1 if counter is None else int(counter.value)
-            ttl = counter.left - 1 if found.no_resave and counter is not None else found.ttl
-            yield found.session(reads, max(0, found.ttl + 1 - item.left), ttl)
+            fixed_left = counter.left - 1 if no_resave and counter is not None else None
+            yield record.shown(found, reads, max(0, ttl + 1 - item.left), fixed_left)
 
     # -------------------------------------------------------------------------------------- ending
 

@@ -24,12 +24,14 @@ from .errors import ItemTooLarge, SessionTooLarge, StoreDamaged, StoreError, Sto
 from .index import FULL_BYTES, Index
 from .keys import AppKeys
 from .record import Record
-from .store.operations import Add, Batch, Count, Delete, Item, Operation, Outcome, Read, Store, Swap
+from .store.operations import Add, Batch, Count, Delete, Item, Operation, Outcome, Read, Store, Swap, Visit
 from .tokens import Life
 from .types import Data, Scalar, Session
-from .validation import check_size
+from .validation import ITEM_OVERHEAD_BYTES, check_size
 
 _ATTEMPTS = 4
+# A counter at its beginning. It is wide enough to be counted up in place, for which a full server has room.
+_FIRST = b"1         "
 # Of a session that was moved, the counter at its old place is left this long.
 _OLD_COUNTER_S = 5
 
@@ -50,6 +52,7 @@ class AppSessions:
 
     def __init__(self, store: Store, keys: AppKeys, index: Index, item_bytes: int) -> None:
         self._store = store
+        self._run = store.run
         self._keys = keys
         self._index = index
         self._item_bytes = item_bytes
@@ -59,18 +62,19 @@ class AppSessions:
         """Make a session, after the operations given, and return its token. One round trip."""
         deadline = self._store.deadline()
         value = record.encode(record.new_record(id, ip, life.ttl, life.no_resave, d))
+        user = tokens.hashed(id)
         left = life.ttl + 1
         for attempt in range(_ATTEMPTS):
             token = tokens.new_token(self._tag, life)
-            new = self._listed(tokens.hashed(token), tokens.hashed(id), life)
-            batch = (*first, Add(new.counter, b"1", left), *new.listing, Add(new.key, value, left))
+            new = self._listed(tokens.hashed(token), user, life)
+            batch = (*first, Add(new.counter, _FIRST, left), *new.listing, Add(new.key, value, left))
             try:
-                *_, stored = answers = self._store.run(batch, deadline=deadline)
+                *_, stored = answers = self._run(batch, deadline=deadline)
                 if stored:
                     self._relist(new, answers[-1 - len(new.listing) : -1], deadline)
                     return token
             except WriteRefused as error:
-                self._store.run((Delete(new.key), Delete(new.counter)), deadline=deadline)
+                self._run((Delete(new.key), Delete(new.counter)), deadline=deadline)
                 if isinstance(error, StoreFull):
                     raise
                 # Either the user's bucket cannot grow, and listing elsewhere helps, or the limit is low.
@@ -86,87 +90,83 @@ class AppSessions:
     def _relist(self, new: _New, listed: list[Any], deadline: float) -> None:
         """List again a session whose bucket was wiped, and removed, in the middle of its packet."""
         while not self._index.listed(new.user, listed):
-            listed = self._store.run(self._index.listing(new.user, new.name, new.life), deadline=deadline)
+            listed = self._run(self._index.listing(new.user, new.name, new.life), deadline=deadline)
 
     def read(self, token: str) -> Session | None:
         """Read, count and renew a session. One round trip."""
-        life = tokens.token_life(token)
+        ttl, no_resave = tokens.parse_life(token[-tokens.LIFE_LENGTH :])
         name = tokens.hashed(token)
-        touch = life.ttl + 1
-        deadline = self._store.deadline()
-        item, counter = self._store.run(
-            (
-                Read(self._keys.sessions + name, touch),
-                Count(self._keys.reads + name, None if life.no_resave else touch),
-            ),
-            repeatable=True,
-            deadline=deadline,
-        )
-        if item is None or not item.value:
+        visit = Visit(self._keys.sessions + name, self._keys.reads + name, ttl + 1, not no_resave)
+        value, left, reads, reads_left = self._run((visit,), repeatable=True)[0]
+        if not value:
             return None
-        found = self._decoded(item)
-        if counter is None:
-            counter = None if life.no_resave else self._recount(name, touch, deadline)
-            if counter is None:
+        if reads is None:
+            reads = None if no_resave else self._recount(name, ttl + 1)
+            if reads is None:
                 return None
-        return _shown(found, life, item, counter)
+        fixed_left = reads_left - 1 if no_resave else None
+        return record.shown(self._decoded(value), int(reads), max(0, ttl + 1 - left), fixed_left)
 
-    def _recount(self, name: bytes, touch: int, deadline: float) -> Item | None:
+    def _recount(self, name: bytes, touch: int) -> bytes | None:
         """A counter for a session that has lost its own: evicted, or gone because the session was killed."""
         counter, key = self._keys.reads + name, self._keys.sessions + name
-        added, counted, item = self._store.run(
-            (Add(counter, b"1", touch), Count(counter, touch), Read(key)), deadline=deadline
-        )
+        deadline = self._store.deadline()
+        batch = (Add(counter, _FIRST, touch), Count(counter, touch), Read(key))
+        added, counted, item = self._run(batch, deadline=deadline)
         if item is not None:
-            return cast(Item, counted)
+            return cast(Item, counted).value
         if added:
-            self._store.run((Delete(counter),), deadline=deadline)
+            self._run((Delete(counter),), deadline=deadline)
         return None
 
     def write(self, token: str, changes: Mapping[str, Scalar]) -> Session | None:
         """Merge changes into a session's data. Two round trips, two more for each other writer in between."""
-        life = tokens.token_life(token)
+        ttl, no_resave = tokens.parse_life(token[-tokens.LIFE_LENGTH :])
         name = tokens.hashed(token)
         key, counter_key = self._keys.sessions + name, self._keys.reads + name
-        touch = life.ttl + 1
+        touch = ttl + 1
         deadline = self._store.deadline()
         collisions = 0
         while True:
-            (item,) = self._store.run((Read(key),), repeatable=True, deadline=deadline)
+            (item,) = self._run((Read(key),), repeatable=True, deadline=deadline)
             if item is None or not item.value:
                 return None
-            found = self._merged(self._decoded(item), changes)
+            found = record.written(self._decoded(item.value), changes)
             # The counter follows the session, so that it does not expire before it.
-            renew = Read(counter_key, None if life.no_resave else touch)
+            batch = (
+                self._swapping(key, found, touch, item.cas),
+                Read(counter_key, None if no_resave else touch),
+            )
             try:
-                outcome, counter = self._store.run(
-                    (Swap(key, record.encode(found), touch, item.cas), renew), deadline=deadline
-                )
+                outcome, counter = self._run(batch, deadline=deadline)
             except ItemTooLarge as error:
                 raise SessionTooLarge(f"d does not fit into an item of {error.server}") from error
             if outcome is Outcome.MISSING:
                 return None
             if outcome is Outcome.DONE:
-                if counter is None and not life.no_resave:
-                    counter = Item(b"1", touch, 0)
-                    self._store.run((Add(counter_key, counter.value, touch),), deadline=deadline)
-                return None if counter is None else _shown(found, life, item, counter)
+                if counter is None and not no_resave:
+                    counter = Item(_FIRST, touch, 0)
+                    self._run((Add(counter_key, _FIRST, touch),), deadline=deadline)
+                if counter is None:
+                    return None
+                fixed_left = counter.left - 1 if no_resave else None
+                return record.shown(found, int(counter.value), max(0, touch - item.left), fixed_left)
             collisions += 1
             if collisions > 1:  # many write at once: spread them out
                 time.sleep(random.random() * 0.0005 * min(collisions, 10))  # noqa: S311  not a secret
 
-    def _merged(self, found: Record, changes: Mapping[str, Scalar]) -> Record:
-        data: Data = {k: v for k, v in {**(found.d or {}), **changes}.items() if v is not None}
-        if data:
-            check_size(data, self._item_bytes)
-        return found._replace(w=found.w + 1, d=data or None)
+    def _swapping(self, key: bytes, found: Record, touch: int, cas: int) -> Swap:
+        value = record.encode(found)
+        if len(value) + ITEM_OVERHEAD_BYTES > self._item_bytes:
+            check_size(found[-1] or {}, self._item_bytes)
+        return Swap(key, value, touch, cas)
 
     def kill(self, token: str) -> bool:
         """End a session. One round trip."""
         name = tokens.hashed(token)
         both = (Delete(self._keys.sessions + name), Delete(self._keys.reads + name))
-        session, counter = self._store.run(both)
-        alive = counter is Outcome.DONE or not tokens.token_life(token).no_resave
+        session, counter = self._run(both)
+        alive = counter is Outcome.DONE or not tokens.parse_life(token[-tokens.LIFE_LENGTH :]).no_resave
         return session is Outcome.DONE and alive
 
     def rotate(self, token: str) -> str | None:
@@ -176,17 +176,17 @@ class AppSessions:
         changed or ended in between, so no write is lost and no log-out undone.
         """
         deadline = self._store.deadline()
-        life = tokens.token_life(token)
+        life = tokens.parse_life(token[-tokens.LIFE_LENGTH :])
         name = tokens.hashed(token)
         key, counter_key = self._keys.sessions + name, self._keys.reads + name
         while True:
             both = (Read(key), Read(counter_key))
-            item, counter = self._store.run(both, repeatable=True, deadline=deadline)
+            item, counter = self._run(both, repeatable=True, deadline=deadline)
             if item is None or not item.value or (counter is None and life.no_resave):
                 return None
-            counter = counter or Item(b"1", item.left, 0)
+            counter = counter or Item(_FIRST, item.left, 0)
             new_token = tokens.new_token(self._tag, life)
-            new = self._listed(tokens.hashed(new_token), tokens.hashed(self._decoded(item).id), life)
+            new = self._listed(tokens.hashed(new_token), tokens.hashed(self._decoded(item.value)[1]), life)
             store_new = Add(new.key, item.value, item.left)
             batch = (
                 Add(new.counter, counter.value, counter.left),
@@ -198,31 +198,25 @@ class AppSessions:
             )
             undo: list[Operation] = [Delete(new.key), Delete(new.counter)]
             try:
-                _, *listed, _, ended, _, counted = self._store.run(batch, deadline=deadline)
+                _, *listed, _, ended, _, counted = self._run(batch, deadline=deadline)
             except WriteRefused as error:
                 *_, ended, _, counted = error.answers
                 if ended is Outcome.DONE:
                     undo.append(Add(key, item.value, item.left))
-                self._store.run([*undo, Read(counter_key, counter.left)], deadline=deadline)
+                self._run([*undo, Read(counter_key, counter.left)], deadline=deadline)
                 raise
             if ended is Outcome.DONE:
                 if counted is not None and counted.value != counter.value:
                     undo = [Delete(new.counter), Add(new.counter, counted.value, counter.left)]
-                    self._store.run(undo, deadline=deadline)
+                    self._run(undo, deadline=deadline)
                 self._relist(new, listed, deadline)
                 return new_token
-            self._store.run([*undo, Read(counter_key, counter.left)], deadline=deadline)
+            self._run([*undo, Read(counter_key, counter.left)], deadline=deadline)
             if ended is Outcome.MISSING:
                 return None
 
-    def _decoded(self, item: Item) -> Record:
+    def _decoded(self, value: bytes) -> Record:
         try:
-            return record.decode(item.value)
+            return record.decode(value)
         except ValueError as error:
             raise StoreDamaged(self._store.server, str(error)) from None
-
-
-def _shown(found: Record, life: Life, item: Item, counter: Item) -> Session:
-    idle = max(0, life.ttl + 1 - item.left)
-    ttl = counter.left - 1 if life.no_resave else life.ttl
-    return found.session(int(counter.value), idle, ttl)

@@ -10,6 +10,7 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 #: The first memcached whose meta commands do what the wire protocol here relies on.
 OLDEST_VERSION = (1, 6, 18)
 
+# The end of a request, and the reply to it. Numbers come again after so many requests on a connection.
+_FENCES = [(b"md memsessions:fence O%d\r\n" % number, b"NF O%d\r\n" % number) for number in range(1, 513)]
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _REPLY_BYTES = 16 * 1024  # a short buffer costs less, and holds nearly every reply
 _CHUNK_BYTES = 256 * 1024
@@ -107,10 +110,11 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_clock_offset_s",
-        "_numbers",
+        "_fences",
         "_rest",
         "_tls",
-        "_waiter",
+        "_wait_either",
+        "_wait_in",
         "greeted",
         "last_used",
         "lender",
@@ -123,8 +127,8 @@ class Connection:
         self.lender = lender  # the pymemcache client that the socket was borrowed with
         self.greeted = False
         self._tls = isinstance(sock, ssl.SSLSocket)
-        self._waiter = _PollWaiter(sock) if hasattr(select, "poll") else _SelectWaiter(sock)
-        self._numbers = itertools.count(1)
+        self._wait_in, self._wait_either = _waits(sock)
+        self._fences = itertools.cycle(_FENCES)
         self._rest = b""  # what came after the reply that was asked for: the next one of a stream
         self._clock_offset_s = 0.0
         self.last_used = time.monotonic()
@@ -142,7 +146,7 @@ class Connection:
         try:
             if self._rest:
                 return False
-            if not self._waiter.readable(0):
+            if not self._wait_in(0):
                 return True
             if self._tls:  # session tickets are readable, but no data
                 self.sock.recv(1)
@@ -184,7 +188,8 @@ class Connection:
 
     def exchange(self, batch: Batch, item_bytes: int, deadline: float) -> list[Any]:
         """One packet out, its whole reply in, and nothing else."""
-        answers = self.receive(batch, self.send(batch, deadline), item_bytes, deadline)
+        fence = self.send(batch, deadline)
+        answers = self.receive(batch, fence, item_bytes, deadline)
         if self._rest:
             raise ProtocolError("the server says more than it was asked for")
         return answers
@@ -195,32 +200,34 @@ class Connection:
         Deleting a key that nobody sets answers with the number given, and with nothing else:
         proof that what came before it is the whole reply, and the reply to this request.
         """
-        number = next(self._numbers)
-        self._write(b"%bmd memsessions:fence O%d\r\n" % (encode(batch, self.server_time), number), deadline)
-        return b"NF O%d\r\n" % number
+        tail, fence = next(self._fences)
+        request = encode(batch, self.server_time) + tail
+        try:
+            sent = self.sock.send(request)
+        except _WOULD_BLOCK:
+            sent = 0
+        if sent < len(request):
+            self._write(request[sent:], deadline)
+        return fence
 
     def receive(self, batch: Batch, fence: bytes, item_bytes: int, deadline: float) -> list[Any]:
         """The answers of the batch whose fence this is; a batch that was sent after it stays pending."""
         data = self._rest or self._chunk(deadline, _REPLY_BYTES)
-        if not data.endswith(fence):  # rarely: a reply in several pieces, or two replies in one
-            data = self._read_until(fence, data, reply_limit(batch, item_bytes), deadline)
-        else:
+        if data.endswith(fence):
             self._rest = b""
+        else:  # rarely: a reply in several pieces, or two replies in one
+            data = self._read_until(fence, data, reply_limit(batch, item_bytes), deadline)
         return decode(batch, data[: -len(fence)])
 
     def _write(self, data: bytes, deadline: float) -> None:
-        sock = self.sock
-        try:
-            sent = sock.send(data)
-        except _WOULD_BLOCK:
-            sent = 0
-        if sent == len(data):
-            return
         # The other side may be waiting for us to read before it reads on: do both.
-        view = memoryview(data)[sent:]
+        sock = self.sock
+        view = memoryview(data)
         received = bytearray(self._rest)
         while view:
-            self._waiter.both(_left(deadline))
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not self._wait_either(left_s * 1000):
+                raise DeadlinePassed
             with contextlib.suppress(*_WOULD_BLOCK):
                 view = view[sock.send(view) :]
             try:
@@ -261,8 +268,10 @@ class Connection:
         # TLS may hold bytes that the socket does not show: there, ask first and wait after.
         ask_first = self._tls
         while True:
-            if not ask_first and not self._waiter.readable(_left(deadline)):
-                raise DeadlinePassed
+            if not ask_first:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or not self._wait_in(left_s * 1000):
+                    raise DeadlinePassed
             ask_first = False
             try:
                 chunk = self.sock.recv(most)
@@ -273,43 +282,20 @@ class Connection:
             return chunk
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise DeadlinePassed
-    return left
+# Waits for so many milliseconds at most, and returns what is ready: something or nothing.
+_Wait = Callable[[float], Sequence[Any]]
 
 
-class _PollWaiter:
-    """Waits for one socket."""
-
-    __slots__ = ("_either", "_in")
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._in = select.poll()
-        self._in.register(sock, select.POLLIN)
-        self._either = select.poll()
-        self._either.register(sock, select.POLLIN | select.POLLOUT)
-
-    def readable(self, timeout_s: float) -> bool:
-        return bool(self._in.poll(timeout_s * 1000))
-
-    def both(self, timeout_s: float) -> None:
-        if not self._either.poll(timeout_s * 1000):
-            raise DeadlinePassed
-
-
-class _SelectWaiter:
-    """The same where there is no `poll`: on Windows, and under eventlet."""
-
-    __slots__ = ("_socks",)
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socks = [sock]
-
-    def readable(self, timeout_s: float) -> bool:
-        return bool(select.select(self._socks, [], [], timeout_s)[0])
-
-    def both(self, timeout_s: float) -> None:
-        if not any(select.select(self._socks, self._socks, [], timeout_s)):
-            raise DeadlinePassed
+def _waits(sock: socket.socket) -> tuple[_Wait, _Wait]:
+    """What waits until the socket can be read, and until it can be read or written."""
+    if hasattr(select, "poll"):
+        to_read, to_do_either = select.poll(), select.poll()
+        to_read.register(sock, select.POLLIN)
+        to_do_either.register(sock, select.POLLIN | select.POLLOUT)
+        return to_read.poll, to_do_either.poll
+    # On Windows, and under eventlet.
+    socks = [sock]
+    return (
+        lambda timeout_ms: select.select(socks, [], [], timeout_ms / 1000)[0],
+        lambda timeout_ms: [s for some in select.select(socks, socks, [], timeout_ms / 1000) for s in some],
+    )

@@ -53,7 +53,7 @@ class MemcachedStore:
 
     def run(self, batch: Batch, *, repeatable: bool = False, deadline: float | None = None) -> list[Any]:
         if deadline is None:
-            deadline = self.deadline()
+            deadline = time.monotonic() + self._timeout_s
         # What may be repeated finds out by itself that a connection is gone.
         connection, reused = self._acquire(deadline, check=not repeatable)
         try:

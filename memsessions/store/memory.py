@@ -32,6 +32,8 @@ from .operations import (
     ReadMany,
     SizeMany,
     Swap,
+    Visit,
+    Visited,
 )
 
 #: As in a memcached started with `-m 256`.
@@ -161,6 +163,16 @@ class MemoryStore:
         self._write(op.key, value, ends, now)
         return Item(value, _left(entry, now), 0)
 
+    def _visit(self, op: Visit, now: int) -> Visited:
+        item = self._read(Read(op.key, op.touch), now)
+        count = self._count(Count(op.counter, op.touch if op.touch_counter else None), now)
+        return (
+            None if item is None else item.value,
+            0 if item is None else item.left,
+            None if count is None else count.value,
+            0 if count is None else count.left,
+        )
+
     def _add(self, op: Add, now: int) -> bool:
         if self._live(op.key, now) is not None:
             return False
@@ -210,6 +222,7 @@ class MemoryStore:
 _RUN: dict[type, Callable[[MemoryStore, Any, int], Any]] = {
     Read: MemoryStore._read,  # noqa: SLF001
     Count: MemoryStore._count,  # noqa: SLF001
+    Visit: MemoryStore._visit,  # noqa: SLF001
     Add: MemoryStore._add,  # noqa: SLF001
     Append: MemoryStore._append,  # noqa: SLF001
     Swap: MemoryStore._swap,  # noqa: SLF001

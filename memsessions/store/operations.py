@@ -44,6 +44,23 @@ class Count(NamedTuple):
     touch: int | None = None
 
 
+class Visit(NamedTuple):
+    """`Read(key, touch)` and then `Count(counter, touch or None)`, as one: the most frequent thing there is.
+
+    Answers `(value, left, count, count_left)`; the value is None if there is no item, and the count if
+    there is no counter.
+    """
+
+    key: bytes
+    counter: bytes
+    touch: int
+    touch_counter: bool
+
+
+#: What `Visit` answers.
+Visited = tuple["bytes | None", int, "bytes | None", int]
+
+
 class Add(NamedTuple):
     """Store an item unless one is there. Answers whether it was stored."""
 
@@ -103,7 +120,7 @@ class DeleteMany(NamedTuple):
     names: Sequence[bytes]
 
 
-Operation = Read | Count | Add | Append | Swap | Delete | ReadMany | LeftMany | SizeMany | DeleteMany
+Operation = Read | Count | Visit | Add | Append | Swap | Delete | ReadMany | LeftMany | SizeMany | DeleteMany
 Batch = Sequence[Operation]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
 from typing import Any
@@ -37,15 +36,17 @@ class Pool:
 
     def put(self, connection: Connection) -> None:
         """Keep a connection whose last reply was read to its end."""
-        now = time.monotonic()
-        connection.last_used = now
+        connection.last_used = now = time.monotonic()
         if self._closed:
             connection.close()
             return
-        self._idle.append(connection)
-        with contextlib.suppress(IndexError):  # another thread may take it meanwhile
-            if self._idle[0].last_used < now - _IDLE_S:
-                self._idle.popleft().close()
+        idle = self._idle
+        idle.append(connection)
+        try:
+            if idle[0].last_used < now - _IDLE_S:
+                idle.popleft().close()
+        except IndexError:  # other threads took them meanwhile
+            pass
 
     def forget(self, connection: Connection) -> None:
         """The connection was closed."""

@@ -28,6 +28,8 @@ from .operations import (
     ReadMany,
     SizeMany,
     Swap,
+    Visit,
+    Visited,
 )
 
 # memcached reads a relative time beyond 30 days as a date in 1970, at which the item is long gone.
@@ -58,15 +60,23 @@ def _expiry(life: int, clock: Clock) -> int:
 
 
 def _encode_read(op: Read, clock: Clock) -> bytes:
-    if op.touch is None:
-        return b"mg %b v t c\r\n" % op.key
-    return b"mg %b v t c T%d\r\n" % (op.key, _expiry(op.touch, clock))
+    key, touch = op
+    return (
+        b"mg %b v t c\r\n" % key if touch is None else b"mg %b v t c T%d\r\n" % (key, _expiry(touch, clock))
+    )
 
 
 def _encode_count(op: Count, clock: Clock) -> bytes:
-    if op.touch is None:
-        return b"ma %b v t\r\n" % op.key
-    return b"ma %b v t T%d\r\n" % (op.key, _expiry(op.touch, clock))
+    key, touch = op
+    return b"ma %b v t\r\n" % key if touch is None else b"ma %b v t T%d\r\n" % (key, _expiry(touch, clock))
+
+
+def _encode_visit(op: Visit, clock: Clock) -> bytes:
+    key, counter, touch, touch_counter = op
+    expiry = touch if touch <= _LONGEST_RELATIVE_S else clock() + touch
+    if touch_counter:
+        return b"mg %b v t T%d\r\nma %b v t T%d\r\n" % (key, expiry, counter, expiry)
+    return b"mg %b v t T%d\r\nma %b v t\r\n" % (key, expiry, counter)
 
 
 def _encode_add(op: Add, clock: Clock) -> bytes:
@@ -100,6 +110,7 @@ def _encode_many(head: bytes, tail: bytes) -> Callable[[Any, Clock], bytes]:
 _ENCODERS: dict[type, Callable[[Any, Clock], bytes]] = {
     Read: _encode_read,
     Count: _encode_count,
+    Visit: _encode_visit,
     Add: _encode_add,
     Append: _encode_append,
     Swap: _encode_swap,
@@ -113,6 +124,8 @@ _ENCODERS: dict[type, Callable[[Any, Clock], bytes]] = {
 
 def encode(batch: Batch, clock: Clock) -> bytes:
     """The request for a batch."""
+    if len(batch) == 1:
+        return _ENCODERS[type(batch[0])](batch[0], clock)
     return b"".join([_ENCODERS[type(op)](op, clock) for op in batch])
 
 
@@ -124,17 +137,35 @@ def encode(batch: Batch, clock: Clock) -> bytes:
 _Lines = Iterator[bytes]
 
 
-def _item(lines: _Lines) -> Item | None:
+def _item(lines: _Lines, _op: Any = None) -> Item | None:
     head = next(lines)
-    if head[:3] == b"VA ":
-        fields = head.split()
+    if head.startswith(b"VA "):
+        _, size, left, *cas = head.split()
         value = next(lines)
-        if len(value) != int(fields[1]):
+        if len(value) != int(size):
             raise ProtocolError("a value is not as long as its head says")
-        return Item(value, int(fields[2][1:]), int(fields[3][1:]) if len(fields) > 3 else 0)
+        return Item(value, int(left[1:]), int(cas[0][1:]) if cas else 0)
     if head in (b"EN", b"NF"):
         return None
     raise _unexpected(head)
+
+
+def _visit(lines: _Lines, _op: Any) -> Visited:
+    value = count = None
+    left = count_left = b"t0"
+    head = next(lines)
+    if head != b"EN":
+        mark, size, left = head.split()
+        value = next(lines)
+        if mark != b"VA" or len(value) != int(size):
+            raise _unexpected(head)
+    head = next(lines)
+    if head != b"NF":
+        if not head.startswith(b"VA "):
+            raise _unexpected(head)
+        _, _, count_left = head.split()
+        count = next(lines)
+    return value, int(left[1:]), count, int(count_left[1:])
 
 
 def _word(answers: dict[bytes, Any]) -> Callable[[_Lines, Any], Any]:
@@ -176,8 +207,9 @@ _stored = _word({b"STORED": True, b"NOT_STORED": False})
 _gone = _word({b"HD": True, b"NF": False})
 
 _PARSERS: dict[type, Callable[[_Lines, Any], Any]] = {
-    Read: lambda lines, _op: _item(lines),
-    Count: lambda lines, _op: _item(lines),
+    Read: _item,
+    Count: _item,
+    Visit: _visit,
     Add: _stored,
     Append: _stored,
     Swap: _word({b"STORED": Outcome.DONE, b"NOT_FOUND": Outcome.MISSING, b"EXISTS": Outcome.CHANGED}),
@@ -191,7 +223,9 @@ _PARSERS: dict[type, Callable[[_Lines, Any], Any]] = {
 
 def decode(batch: Batch, data: bytes) -> list[Any]:
     """The answers in a whole reply. Raises the first refusal, after the rest was found to be in order."""
-    lines = iter(data.split(b"\r\n"))
+    pieces = data.split(b"\r\n")
+    rest = pieces.pop()
+    lines = iter(pieces)
     answers: list[Any] = []
     refused: Refused | None = None
     try:
@@ -201,10 +235,9 @@ def decode(batch: Batch, data: bytes) -> list[Any]:
             except Refused as refusal:
                 answers.append(None)
                 refused = refused or refusal
-        whole = next(lines) == b"" and next(lines, None) is None
-    except (StopIteration, ValueError, IndexError):
+    except (StopIteration, ValueError):
         raise ProtocolError("a malformed reply") from None
-    if not whole:
+    if rest or next(lines, None) is not None:
         raise ProtocolError("the reply is longer than what was asked for")
     if refused is not None:
         refused.answers = answers
@@ -220,8 +253,8 @@ def reply_limit(batch: Batch, item_bytes: int) -> int:
     """The most bytes that a valid reply to this batch can have; more is not read."""
     total = _LINE_BYTES
     for op in batch:
-        if isinstance(op, (Read, Count)):
-            total += _LINE_BYTES + item_bytes
+        if isinstance(op, (Read, Count, Visit)):
+            total += 3 * _LINE_BYTES + item_bytes
         elif isinstance(op, ReadMany):
             total += len(op.names) * (_LINE_BYTES + item_bytes)
         elif isinstance(op, (LeftMany, SizeMany, DeleteMany)):
