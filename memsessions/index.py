@@ -72,11 +72,14 @@ class Bucket(NamedTuple):
     cas: int
     value: bytes
 
+    def repeated_records(self) -> list[bytes]:
+        """Its records as they stand there; some may stand there twice."""
+        value = self.value
+        return [value[start : start + RECORD_LENGTH] for start in range(0, len(value), RECORD_LENGTH)]
+
     def records(self) -> list[bytes]:
         """Its records, each once."""
-        value = self.value
-        starts = range(0, len(value), RECORD_LENGTH)
-        return list(dict.fromkeys([value[start : start + RECORD_LENGTH] for start in starts]))
+        return list(dict.fromkeys(self.repeated_records()))
 
     def records_of(self, user: bytes) -> list[bytes]:
         """The records of one user, without cutting up those of the others."""
@@ -89,10 +92,14 @@ class Bucket(NamedTuple):
         return list(found)
 
 
+def session_of(record: bytes) -> bytes:
+    """The session's name in a record."""
+    return record[NAME_LENGTH:-LIFE_LENGTH]
+
+
 def entry(record: bytes) -> Entry:
     """What a record says."""
-    life = record[2 * NAME_LENGTH :].decode()
-    return Entry(record[:NAME_LENGTH], record[NAME_LENGTH : 2 * NAME_LENGTH], parse_life(life))
+    return Entry(record[:NAME_LENGTH], session_of(record), parse_life(record[-LIFE_LENGTH:]))
 
 
 class Index:

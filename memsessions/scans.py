@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from . import record
 from .errors import StoreDamaged
-from .index import Bucket, Entry, Index, entry
+from .index import Bucket, Entry, Index, entry, session_of
 from .keys import AppKeys
-from .store.operations import Batch, Delete, DeleteMany, Item, LeftMany, Operation, ReadMany, Store
-from .tokens import hashed
+from .store.operations import Batch, Delete, DeleteMany, LeftMany, Operation, PeekMany, Store
+from .tokens import LIFE_LENGTH, NAME_LENGTH, hashed, parse_life
 from .types import Session
 
 # A batch asks for at most this many sessions; it begins small, as they may be large.
@@ -37,83 +38,79 @@ class Scans:
 
     def of_user(self, id: str) -> list[Session]:
         """The sessions of a user, the last used first. Two round trips."""
-        entries = self._index.of_user(hashed(id))
-        found = [session for session in self._sessions(entries) if session["id"] == id]
-        return sorted(found, key=_idle)
+        names = [item.session for item in self._index.of_user(hashed(id))]
+        return sorted((s for s in self._sessions(names) if s["id"] == id), key=_idle)
 
     def active(self, dt: int) -> list[Session]:
         """The sessions of the app that were used in the last `dt` seconds, the last used first."""
-        found = [session for session in self._sessions(self._entries()) if session["idle"] <= dt]
-        return sorted(found, key=_idle)
+        names = (
+            session_of(item)
+            for group in self._index.groups()
+            for bucket in group
+            for item in bucket.records()
+        )
+        return sorted(self._sessions(names, dt), key=_idle)
 
     def active_users(self, dt: int) -> int:
         """How many users they belong to."""
         users: set[bytes] = set()
-        waiting: deque[list[Entry]] = deque()
+        waiting: deque[tuple[list[bytes], list[bytes]]] = deque()
+        least: dict[bytes, int] = {}  # what a session of this life has left if it was used then
 
         def batches() -> Iterator[Batch]:
             for group in self._index.groups():
-                entries = [entry(item) for bucket in group for item in bucket.records()]
-                waiting.append(entries)
-                yield (
-                    LeftMany(self._keys.sessions, [e.session for e in entries]),
-                    LeftMany(self._keys.reads, [e.session for e in entries if e.life.no_resave]),
+                records = [item for bucket in group for item in bucket.repeated_records()]
+                lives = {text: parse_life(text) for text in {item[-LIFE_LENGTH:] for item in records}}
+                least.update((text, life.ttl + 1 - dt) for text, life in lives.items())
+                fixed = {text for text, life in lives.items() if life.no_resave}
+                ending = (
+                    [session_of(item) for item in records if item[-LIFE_LENGTH:] in fixed] if fixed else []
                 )
+                waiting.append((records, ending))
+                names = [session_of(item) for item in records]
+                yield LeftMany(self._keys.sessions, names), LeftMany(self._keys.reads, ending)
 
-        for lefts, fixed_lefts in self._store.stream(batches()):
-            ends = iter(fixed_lefts)
-            for item, left in zip(waiting.popleft(), lefts, strict=True):
-                over = item.life.no_resave and next(ends) is None
-                if left is not None and not over and item.life.ttl + 1 - left <= dt:
-                    users.add(item.user)
+        for lefts, ending_lefts in self._store.stream(batches()):
+            records, ending = waiting.popleft()
+            over = {name for name, left in zip(ending, ending_lefts, strict=True) if left is None}
+            users.update(
+                item[:NAME_LENGTH]
+                for item, left in zip(records, lefts, strict=True)
+                if left is not None
+                and left >= least[item[-LIFE_LENGTH:]]
+                and not (over and session_of(item) in over)
+            )
         return len(users)
 
-    def _entries(self) -> Iterator[Entry]:
-        for group in self._index.groups():
-            for bucket in group:
-                yield from map(entry, bucket.records())
-
-    def _sessions(self, entries: Iterable[Entry]) -> Iterator[Session]:
-        waiting: deque[list[Entry]] = deque()
+    def _sessions(self, names: Iterable[bytes], dt: int | None = None) -> Iterator[Session]:
+        """Those that are there, and were used in the last `dt` seconds."""
         size = _BATCH_MIN
+        ahead = iter(names)
 
         def batches() -> Iterator[Batch]:
-            some: list[Entry] = []
-            for item in entries:
-                some.append(item)
-                if len(some) >= size:
-                    yield ask(some)
-                    some = []
-            if some:
-                yield ask(some)
-
-        def ask(some: list[Entry]) -> Batch:
-            waiting.append(some)
-            names = [item.session for item in some]
-            return ReadMany(self._keys.sessions, names), ReadMany(self._keys.reads, names)
+            while some := list(islice(ahead, size)):
+                yield PeekMany(self._keys.sessions, some), PeekMany(self._keys.reads, some)
 
         for items, counters in self._store.stream(batches()):
-            asked = waiting.popleft()
-            size = _next_size(items)
-            yield from self._decoded(asked, items, counters)
+            living = [
+                pair for pair in zip(items, counters, strict=True) if pair[0] is not None and pair[0][0]
+            ]
+            values = [item[0] for item, _ in living]
+            size = _next_size(values, len(items))
+            for found, ((_, left), counter) in zip(self._decoded(values), living, strict=True):
+                _, _, _, ttl, no_resave, _, _ = found
+                if counter is None and no_resave:
+                    continue
+                idle = max(0, ttl + 1 - left)
+                if dt is None or idle <= dt:
+                    reads, reads_left = counter or (b"1", 0)
+                    yield record.shown(found, int(reads), idle, reads_left - 1 if no_resave else None)
 
-    def _decoded(
-        self, entries: list[Entry], items: list[Item | None], counters: list[Item | None]
-    ) -> Iterator[Session]:
-        living: list[tuple[Item, Item | None]] = []
-        for asked, item, counter in zip(entries, items, counters, strict=True):
-            if item is None or not item.value or (counter is None and asked.life.no_resave):
-                continue
-            living.append((item, counter))
+    def _decoded(self, values: list[bytes]) -> list[record.Record]:
         try:
-            records = record.decode_many([item.value for item, _ in living])
+            return record.decode_many(values)
         except ValueError as error:
             raise StoreDamaged(self._store.server, str(error)) from None
-        for found, (item, counter) in zip(records, living, strict=True):
-            _, _, _, ttl, no_resave, _, _ = found
-            reads = 1 if counter is None else int(counter.value)
-            fixed_left = counter.left - 1 if no_resave and counter is not None else None
-            yield record.shown(found, reads, max(0, ttl + 1 - item.left), fixed_left)
 
     # -------------------------------------------------------------------------------------- ending
 
@@ -201,7 +198,7 @@ def _idle(session: Session) -> int:
     return session["idle"]
 
 
-def _next_size(items: list[Item | None]) -> int:
+def _next_size(values: list[bytes], asked: int) -> int:
     """How many sessions to ask for at once, after what these were like."""
-    average = sum(len(item.value) for item in items if item is not None) // len(items) + 100
+    average = sum(map(len, values)) // asked + 100
     return min(max(_BATCH_BYTES // average, _BATCH_MIN), _BATCH_MAX)

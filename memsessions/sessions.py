@@ -94,7 +94,7 @@ class AppSessions:
 
     def read(self, token: str) -> Session | None:
         """Read, count and renew a session. One round trip."""
-        ttl, no_resave = tokens.parse_life(token[-tokens.LIFE_LENGTH :])
+        ttl, no_resave = tokens.token_life(token)
         name = tokens.hashed(token)
         visit = Visit(self._keys.sessions + name, self._keys.reads + name, ttl + 1, not no_resave)
         value, left, reads, reads_left = self._run((visit,), repeatable=True)[0]
@@ -121,7 +121,7 @@ class AppSessions:
 
     def write(self, token: str, changes: Mapping[str, Scalar]) -> Session | None:
         """Merge changes into a session's data. Two round trips, two more for each other writer in between."""
-        ttl, no_resave = tokens.parse_life(token[-tokens.LIFE_LENGTH :])
+        ttl, no_resave = tokens.token_life(token)
         name = tokens.hashed(token)
         key, counter_key = self._keys.sessions + name, self._keys.reads + name
         touch = ttl + 1
@@ -166,7 +166,7 @@ class AppSessions:
         name = tokens.hashed(token)
         both = (Delete(self._keys.sessions + name), Delete(self._keys.reads + name))
         session, counter = self._run(both)
-        alive = counter is Outcome.DONE or not tokens.parse_life(token[-tokens.LIFE_LENGTH :]).no_resave
+        alive = counter is Outcome.DONE or not tokens.token_life(token).no_resave
         return session is Outcome.DONE and alive
 
     def rotate(self, token: str) -> str | None:
@@ -176,7 +176,7 @@ class AppSessions:
         changed or ended in between, so no write is lost and no log-out undone.
         """
         deadline = self._store.deadline()
-        life = tokens.parse_life(token[-tokens.LIFE_LENGTH :])
+        life = tokens.token_life(token)
         name = tokens.hashed(token)
         key, counter_key = self._keys.sessions + name, self._keys.reads + name
         while True:

@@ -55,13 +55,13 @@ def life_text(life: Life) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def parse_life(text: str) -> Life:
+def parse_life(text: str | bytes) -> Life:
     """The life that 5 characters stand for; what cannot be one is made the nearest that can.
 
     Such a text comes from a token that nobody issued, which the store does not know in any case.
     """
     number = 0
-    for character in text:
+    for character in text if isinstance(text, str) else text.decode():
         number = number * 62 + ALPHABET.index(character)
     return Life(min(max(number // 2, TTL_MIN_S), TTL_MAX_S), bool(number % 2))
 

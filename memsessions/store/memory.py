@@ -28,6 +28,7 @@ from .operations import (
     Item,
     LeftMany,
     Outcome,
+    PeekMany,
     Read,
     ReadMany,
     SizeMany,
@@ -207,6 +208,10 @@ class MemoryStore:
     def _read_many(self, op: ReadMany, now: int) -> list[Item | None]:
         return [self._read(Read(op.prefix + name), now) for name in op.names]
 
+    def _peek_many(self, op: PeekMany, now: int) -> list[tuple[bytes, int] | None]:
+        entries = [self._live(op.prefix + name, now) for name in op.names]
+        return [None if entry is None else (entry.value, _left(entry, now)) for entry in entries]
+
     def _left_many(self, op: LeftMany, now: int) -> list[int | None]:
         entries = [self._live(op.prefix + name, now) for name in op.names]
         return [None if entry is None else _left(entry, now) for entry in entries]
@@ -228,6 +233,7 @@ _RUN: dict[type, Callable[[MemoryStore, Any, int], Any]] = {
     Swap: MemoryStore._swap,  # noqa: SLF001
     Delete: MemoryStore._delete,  # noqa: SLF001
     ReadMany: MemoryStore._read_many,  # noqa: SLF001
+    PeekMany: MemoryStore._peek_many,  # noqa: SLF001
     LeftMany: MemoryStore._left_many,  # noqa: SLF001
     SizeMany: MemoryStore._size_many,  # noqa: SLF001
     DeleteMany: MemoryStore._delete_many,  # noqa: SLF001

@@ -93,14 +93,24 @@ class Delete(NamedTuple):
 
 
 class ReadMany(NamedTuple):
-    """Read the items `prefix + name` without marking them as used. Answers `list[Item | None]`."""
+    """Read the items `prefix + name`. Answers `list[Item | None]`."""
+
+    prefix: bytes
+    names: Sequence[bytes]
+
+
+class PeekMany(NamedTuple):
+    """The value and the seconds left of each item, which is not marked as used.
+
+    Answers `list[tuple[bytes, int] | None]`.
+    """
 
     prefix: bytes
     names: Sequence[bytes]
 
 
 class LeftMany(NamedTuple):
-    """The seconds that each item has left, not marking it as used. Answers `list[int | None]`."""
+    """The seconds that each item has left; it is not marked as used. Answers `list[int | None]`."""
 
     prefix: bytes
     names: Sequence[bytes]
@@ -120,7 +130,20 @@ class DeleteMany(NamedTuple):
     names: Sequence[bytes]
 
 
-Operation = Read | Count | Visit | Add | Append | Swap | Delete | ReadMany | LeftMany | SizeMany | DeleteMany
+Operation = (
+    Read
+    | Count
+    | Visit
+    | Add
+    | Append
+    | Swap
+    | Delete
+    | ReadMany
+    | PeekMany
+    | LeftMany
+    | SizeMany
+    | DeleteMany
+)
 Batch = Sequence[Operation]
 
 

@@ -24,6 +24,7 @@ from .operations import (
     Item,
     LeftMany,
     Outcome,
+    PeekMany,
     Read,
     ReadMany,
     SizeMany,
@@ -115,7 +116,8 @@ _ENCODERS: dict[type, Callable[[Any, Clock], bytes]] = {
     Append: _encode_append,
     Swap: _encode_swap,
     Delete: _encode_delete,
-    ReadMany: _encode_many(b"mg ", b" v t c u\r\n"),
+    ReadMany: _encode_many(b"mg ", b" v t c\r\n"),
+    PeekMany: _encode_many(b"mg ", b" v t u\r\n"),
     LeftMany: _encode_many(b"mg ", b" t u\r\n"),
     SizeMany: _encode_many(b"mg ", b" s u\r\n"),
     DeleteMany: _encode_many(b"md ", b"\r\n"),
@@ -195,12 +197,33 @@ def _unexpected(line: bytes) -> Exception:
 
 def _numbers(mark: bytes) -> Callable[[_Lines, Any], list[int | None]]:
     def parse(lines: _Lines, op: Any) -> list[int | None]:
-        some = list(islice(lines, len(op.names)))
-        if len(some) < len(op.names) or any(line[:4] != mark and line != b"EN" for line in some):
-            raise ProtocolError("an unexpected reply")
-        return [None if line == b"EN" else int(line[4:]) for line in some]
+        some = [int(line[4:]) if line[:4] == mark else _miss(line) for line in islice(lines, len(op.names))]
+        if len(some) < len(op.names):
+            raise ProtocolError("there are fewer replies than requests")
+        return some
 
     return parse
+
+
+def _miss(line: bytes) -> Any:
+    if line == b"EN":
+        return None
+    raise _unexpected(line)
+
+
+def _peeked(lines: _Lines, op: PeekMany) -> list[tuple[bytes, int] | None]:
+    found: list[tuple[bytes, int] | None] = []
+    for _ in op.names:
+        head = next(lines)
+        if head[:3] != b"VA ":
+            found.append(_miss(head))
+            continue
+        _, size, left = head.split()
+        value = next(lines)
+        if len(value) != int(size):
+            raise ProtocolError("a value is not as long as its head says")
+        found.append((value, int(left[1:])))
+    return found
 
 
 _stored = _word({b"STORED": True, b"NOT_STORED": False})
@@ -215,6 +238,7 @@ _PARSERS: dict[type, Callable[[_Lines, Any], Any]] = {
     Swap: _word({b"STORED": Outcome.DONE, b"NOT_FOUND": Outcome.MISSING, b"EXISTS": Outcome.CHANGED}),
     Delete: _word({b"HD": Outcome.DONE, b"NF": Outcome.MISSING, b"EX": Outcome.CHANGED}),
     ReadMany: lambda lines, op: [_item(lines) for _ in op.names],
+    PeekMany: _peeked,
     LeftMany: _numbers(b"HD t"),
     SizeMany: _numbers(b"HD s"),
     DeleteMany: lambda lines, op: [_gone(lines, op) for _ in op.names],
@@ -255,7 +279,7 @@ def reply_limit(batch: Batch, item_bytes: int) -> int:
     for op in batch:
         if isinstance(op, (Read, Count, Visit)):
             total += 3 * _LINE_BYTES + item_bytes
-        elif isinstance(op, ReadMany):
+        elif isinstance(op, (ReadMany, PeekMany)):
             total += len(op.names) * (_LINE_BYTES + item_bytes)
         elif isinstance(op, (LeftMany, SizeMany, DeleteMany)):
             total += len(op.names) * _LINE_BYTES
