@@ -59,7 +59,8 @@ class SessionsClient:
         wipe: seconds between two wipes of dead index entries by a background thread; 0 for no thread,
             1 to 9 count as 10. Of all processes on the same server and `ns`, one wipes in each interval.
         client: a pymemcache `Client` (its address, TLS and key prefix are used) or `PooledClient`
-            (also its pool of connections, within its limit), instead of `servers` and `tls_context`.
+            (also its pool of connections, within its limit; a call that goes through an app takes two),
+            instead of `servers` and `tls_context`.
         cachetime: what other processes `set` and `kill` is seen up to this many seconds late. For so long
             `get` answers from a cache in this process, with `r` and `idle` frozen; 0 for no cache.
         cachemax: the most sessions that the cache holds.

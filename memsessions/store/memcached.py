@@ -54,13 +54,14 @@ class MemcachedStore:
     def run(self, batch: Batch, *, repeatable: bool = False, deadline: float | None = None) -> list[Any]:
         if deadline is None:
             deadline = time.monotonic() + self._timeout_s
+        pool = self._pool  # a fork in the middle of this call gives the child another one
         # What may be repeated finds out by itself that a connection is gone.
         connection, reused = self._acquire(deadline, check=not repeatable)
         try:
             answers = connection.exchange(batch, self._item_bytes, deadline)
         except Refused as refusal:
             # Its reply was whole and verified: the connection is as good as before.
-            self._pool.put(connection)
+            pool.put(connection)
             raise self._refused(refusal) from None
         except BaseException as error:
             self._discard(connection)
@@ -68,7 +69,7 @@ class MemcachedStore:
                 self._raise_translated(error)
                 raise
         else:
-            self._pool.put(connection)
+            pool.put(connection)
             return answers
         # The connection was idle for a while, and the server or something on the way had forgotten it.
         connection = self._connect(deadline)
@@ -78,12 +79,13 @@ class MemcachedStore:
             self._discard(connection)
             self._raise_translated(error)
             raise
-        self._pool.put(connection)
+        pool.put(connection)
         return answers
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[list[Any]]:
         waiting: tuple[Batch, bytes] | None = None
         connection: Connection | None = None
+        pool = self._pool
         try:
             for batch in batches:
                 # Each batch has a deadline of its own: a scan may be long, a silence may not.
@@ -104,7 +106,7 @@ class MemcachedStore:
                 self._discard(connection)
             self._raise_translated(error)
             raise
-        self._pool.put(connection)
+        pool.put(connection)
         yield answers
 
     def ping(self) -> None:
@@ -179,7 +181,7 @@ class MemcachedStore:
         if isinstance(error, (Broken, ProtocolError)):
             raise StoreUnavailable(self.server, str(error)) from error
         if is_from_network(error):
-            raise StoreUnavailable(self.server, str(error.strerror)) from error
+            raise StoreUnavailable(self.server, error.strerror or type(error).__name__) from error
 
 
 def _is_lost(error: BaseException) -> bool:
