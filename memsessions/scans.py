@@ -92,9 +92,7 @@ class Scans:
                 yield PeekMany(self._keys.sessions, some), PeekMany(self._keys.reads, some)
 
         for items, counters in self._store.stream(batches()):
-            living = [
-                pair for pair in zip(items, counters, strict=True) if pair[0] is not None and pair[0][0]
-            ]
+            living = [pair for pair in zip(items, counters, strict=True) if pair[0] is not None]
             values = [item[0] for item, _ in living]
             size = _next_size(values, len(items))
             for found, ((_, left), counter) in zip(self._decoded(values), living, strict=True):

@@ -30,6 +30,8 @@ from .types import Data, Scalar, Session
 from .validation import ITEM_OVERHEAD_BYTES, check_size
 
 _ATTEMPTS = 4
+#: Making a session may take this long before a wipe may mistake it for a failed one; see `wiping`.
+LONG_S = 3
 # A counter at its beginning. It is wide enough to be counted up in place, for which a full server has room.
 _FIRST = b"1         "
 # Of a session that was moved, the counter at its old place is left this long.
@@ -60,6 +62,7 @@ class AppSessions:
 
     def create(self, id: str, ip: str, life: Life, d: Data | None, first: Batch = ()) -> str:
         """Make a session, after the operations given, and return its token. One round trip."""
+        started = time.monotonic()
         deadline = self._store.deadline()
         value = record.encode(record.new_record(id, ip, life.ttl, life.no_resave, d))
         user = tokens.hashed(id)
@@ -72,6 +75,9 @@ class AppSessions:
                 *_, stored = answers = self._run(batch, deadline=deadline)
                 if stored:
                     self._relist(new, answers[-1 - len(new.listing) : -1], deadline)
+                    if time.monotonic() - started > LONG_S:
+                        # A wipe may have taken what looked like the rest of somebody's failure.
+                        self._run(self._index.listing(user, new.name, life), deadline=deadline)
                     return token
             except WriteRefused as error:
                 self._run((Delete(new.key), Delete(new.counter)), deadline=deadline)
@@ -98,7 +104,7 @@ class AppSessions:
         name = tokens.hashed(token)
         visit = Visit(self._keys.sessions + name, self._keys.reads + name, ttl + 1, not no_resave)
         value, left, reads, reads_left = self._run((visit,), repeatable=True)[0]
-        if not value:
+        if value is None:
             return None
         if reads is None:
             reads = None if no_resave else self._recount(name, ttl + 1)
@@ -129,7 +135,7 @@ class AppSessions:
         collisions = 0
         while True:
             (item,) = self._run((Read(key),), repeatable=True, deadline=deadline)
-            if item is None or not item.value:
+            if item is None:
                 return None
             found = record.written(self._decoded(item.value), changes)
             # The counter follows the session, so that it does not expire before it.
@@ -182,7 +188,7 @@ class AppSessions:
         while True:
             both = (Read(key), Read(counter_key))
             item, counter = self._run(both, repeatable=True, deadline=deadline)
-            if item is None or not item.value or (counter is None and life.no_resave):
+            if item is None or (counter is None and life.no_resave):
                 return None
             counter = counter or Item(_FIRST, item.left, 0)
             new_token = tokens.new_token(self._tag, life)
@@ -195,16 +201,18 @@ class AppSessions:
                 Delete(key, item.cas),
                 store_new,  # on a full server, into the very place that the old one left
                 Read(counter_key, _OLD_COUNTER_S),  # its last value, as reads may be counting right now
+                *new.listing,  # the first one may be wiped before the session is there: this counter is old
             )
             undo: list[Operation] = [Delete(new.key), Delete(new.counter)]
             try:
-                _, *listed, _, ended, _, counted = self._run(batch, deadline=deadline)
+                answers = self._run(batch, deadline=deadline)
             except WriteRefused as error:
-                *_, ended, _, counted = error.answers
+                ended = error.answers[len(new.listing) + 2]
                 if ended is Outcome.DONE:
                     undo.append(Add(key, item.value, item.left))
                 self._run([*undo, Read(counter_key, counter.left)], deadline=deadline)
                 raise
+            ended, _, counted, *listed = answers[len(new.listing) + 2 :]
             if ended is Outcome.DONE:
                 if counted is not None and counted.value != counter.value:
                     undo = [Delete(new.counter), Add(new.counter, counted.value, counter.left)]

@@ -10,12 +10,13 @@ from typing import Protocol
 from .errors import MemsessionsError, WriteRefused
 from .index import Bucket, Entry, Index, entry
 from .keys import AppKeys
-from .store.operations import FOREVER, Add, Delete, LeftMany, Outcome, ReadMany, Store, Swap
+from .store.operations import FOREVER, Delete, DeleteMany, LeftMany, Outcome, ReadMany, Store, Swap
 
 _log = logging.getLogger("memsessions.wipe")
 
-# An empty item stands where a session was being made for too long; longer than any call may take.
-_TOMBSTONE_S = 3600
+# A counter without a session announces one that is being made, for this long. Who takes longer than
+# `sessions.LONG_S` to make one lists it again afterwards; between the two is room for whole seconds.
+BEING_MADE_S = 5
 # A bucket that changes while it is wiped is tried again this often, and then left to the next wipe.
 _ATTEMPTS = 5
 
@@ -67,21 +68,16 @@ def _dead(store: Store, keys: AppKeys, entries: list[Entry]) -> set[bytes]:
     both = (LeftMany(keys.sessions, names), LeftMany(keys.reads, names))
     lefts, counters = store.run(both, repeatable=True)
     dead = set()
-    unfinished = []
-    for item, left, counter in zip(entries, lefts, counters, strict=True):
-        if counter is None and (left is None or item.life.no_resave):
-            dead.add(item.session)
-        elif left is None:
-            unfinished.append(item.session)
-    if unfinished:
-        # Only a counter: the session is being made right now, or its maker died. Take its place, so that
-        # it cannot come; who makes it is told that the name is taken and takes another.
-        claims = store.run([Add(keys.sessions + name, b"", _TOMBSTONE_S) for name in unfinished])
-        claimed = [name for name, added in zip(unfinished, claims, strict=True) if added]
-        if claimed:
-            store.run([Delete(keys.reads + name) for name in claimed])
-        dead.update(claimed)
-    return dead
+    orphans = []
+    for item, left, counter_left in zip(entries, lefts, counters, strict=True):
+        if counter_left is None:
+            if left is None or item.life.no_resave:
+                dead.add(item.session)
+        elif left is None and item.life.ttl + 1 - counter_left >= BEING_MADE_S:
+            orphans.append(item.session)
+    if orphans:
+        store.run((DeleteMany(keys.reads, orphans),))
+    return dead.union(orphans)
 
 
 class Wipeable(Protocol):
