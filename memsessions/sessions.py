@@ -7,9 +7,10 @@ What the order of the operations in a packet guarantees:
 - A read asks for the session before its counter, and both get their new life in that order, so a counter
   does not expire before its session.
 
-A normal session's items are both renewed by each access. Of a `no_resave` session the counter keeps
-the end that it was made with, counting changes no life, and the session lives while its counter does;
-the session's own item is renewed by each access, which is how its idle time is known.
+A normal session's items are both renewed by each access, the counter for twice as long: memcached forgets
+to renew one that it counts up while somebody else reads it. Of a `no_resave` session the counter keeps the
+end that it was made with, counting changes no life, and the session lives while its counter does; the
+session's own item is renewed by each access, which is how its idle time is known.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ LONG_S = 3
 _FIRST = b"1         "
 # Of a session that was moved, the counter at its old place is left this long.
 _OLD_COUNTER_S = 5
+
+
+def counter_life(life: Life) -> int:
+    """Seconds that the counter of a new session lives."""
+    return life.ttl + 1 if life.no_resave else 2 * (life.ttl + 1)
 
 
 class _New(NamedTuple):
@@ -67,10 +73,11 @@ class AppSessions:
         value = record.encode(record.new_record(id, ip, life.ttl, life.no_resave, d))
         user = tokens.hashed(id)
         left = life.ttl + 1
+        counter_left = counter_life(life)
         for attempt in range(_ATTEMPTS):
             token = tokens.new_token(self._tag, life)
             new = self._listed(tokens.hashed(token), user, life)
-            batch = (*first, Add(new.counter, _FIRST, left), *new.listing, Add(new.key, value, left))
+            batch = (*first, Add(new.counter, _FIRST, counter_left), *new.listing, Add(new.key, value, left))
             try:
                 *_, stored = answers = self._run(batch, deadline=deadline)
                 if stored:
@@ -102,22 +109,31 @@ class AppSessions:
         """Read, count and renew a session. One round trip."""
         ttl, no_resave = tokens.token_life(token)
         name = tokens.hashed(token)
-        visit = Visit(self._keys.sessions + name, self._keys.reads + name, ttl + 1, not no_resave)
-        value, left, reads, reads_left = self._run((visit,), repeatable=True)[0]
+        touch = ttl + 1
+        renewed = None if no_resave else 2 * touch
+        visit = Visit(self._keys.sessions + name, self._keys.reads + name, touch, renewed)
+        for attempt in range(_ATTEMPTS):
+            try:
+                ((value, left, reads, reads_left),) = self._run((visit,), repeatable=True)
+                break
+            except StoreFull:
+                # Counting needs memory only while somebody else reads the counter, and has not happened.
+                if attempt == _ATTEMPTS - 1:
+                    raise
         if value is None:
             return None
         if reads is None:
-            reads = None if no_resave else self._recount(name, ttl + 1)
+            reads = None if no_resave else self._recount(name, touch)
             if reads is None:
                 return None
         fixed_left = reads_left - 1 if no_resave else None
-        return record.shown(self._decoded(value), int(reads), max(0, ttl + 1 - left), fixed_left)
+        return record.shown(self._decoded(value), int(reads), max(0, touch - left), fixed_left)
 
     def _recount(self, name: bytes, touch: int) -> bytes | None:
         """A counter for a session that has lost its own: evicted, or gone because the session was killed."""
         counter, key = self._keys.reads + name, self._keys.sessions + name
         deadline = self._store.deadline()
-        batch = (Add(counter, _FIRST, touch), Count(counter, touch), Read(key))
+        batch = (Add(counter, _FIRST, 2 * touch), Count(counter, 2 * touch), Read(key))
         added, counted, item = self._run(batch, deadline=deadline)
         if item is not None:
             return cast(Item, counted).value
@@ -141,7 +157,7 @@ class AppSessions:
             # The counter follows the session, so that it does not expire before it.
             batch = (
                 self._swapping(key, found, touch, item.cas),
-                Read(counter_key, None if no_resave else touch),
+                Read(counter_key, None if no_resave else 2 * touch),
             )
             try:
                 outcome, counter = self._run(batch, deadline=deadline)
@@ -151,8 +167,8 @@ class AppSessions:
                 return None
             if outcome is Outcome.DONE:
                 if counter is None and not no_resave:
-                    counter = Item(_FIRST, touch, 0)
-                    self._run((Add(counter_key, _FIRST, touch),), deadline=deadline)
+                    counter = Item(_FIRST, 2 * touch, 0)
+                    self._run((Add(counter_key, _FIRST, 2 * touch),), deadline=deadline)
                 if counter is None:
                     return None
                 fixed_left = counter.left - 1 if no_resave else None
@@ -190,7 +206,7 @@ class AppSessions:
             item, counter = self._run(both, repeatable=True, deadline=deadline)
             if item is None or (counter is None and life.no_resave):
                 return None
-            counter = counter or Item(_FIRST, item.left, 0)
+            counter = counter or Item(_FIRST, 2 * item.left, 0)
             new_token = tokens.new_token(self._tag, life)
             new = self._listed(tokens.hashed(new_token), tokens.hashed(self._decoded(item.value)[1]), life)
             store_new = Add(new.key, item.value, item.left)

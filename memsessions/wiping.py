@@ -10,6 +10,7 @@ from typing import Protocol
 from .errors import MemsessionsError, WriteRefused
 from .index import Bucket, Entry, Index, entry
 from .keys import AppKeys
+from .sessions import counter_life
 from .store.operations import FOREVER, Delete, DeleteMany, LeftMany, Outcome, ReadMany, Store, Swap
 
 _log = logging.getLogger("memsessions.wipe")
@@ -73,7 +74,7 @@ def _dead(store: Store, keys: AppKeys, entries: list[Entry]) -> set[bytes]:
         if counter_left is None:
             if left is None or item.life.no_resave:
                 dead.add(item.session)
-        elif left is None and item.life.ttl + 1 - counter_left >= BEING_MADE_S:
+        elif left is None and counter_life(item.life) - counter_left >= BEING_MADE_S:
             orphans.append(item.session)
     if orphans:
         store.run((DeleteMany(keys.reads, orphans),))

@@ -166,7 +166,7 @@ class MemoryStore:
 
     def _visit(self, op: Visit, now: int) -> Visited:
         item = self._read(Read(op.key, op.touch), now)
-        count = self._count(Count(op.counter, op.touch if op.touch_counter else None), now)
+        count = self._count(Count(op.counter, op.touch_counter), now)
         return (
             None if item is None else item.value,
             0 if item is None else item.left,

@@ -45,7 +45,7 @@ class Count(NamedTuple):
 
 
 class Visit(NamedTuple):
-    """`Read(key, touch)` and then `Count(counter, touch or None)`, as one: the most frequent thing there is.
+    """`Read(key, touch)` and then `Count(counter, touch_counter)`, as one: the most frequent thing there is.
 
     Answers `(value, left, count, count_left)`; the value is None if there is no item, and the count if
     there is no counter.
@@ -54,7 +54,7 @@ class Visit(NamedTuple):
     key: bytes
     counter: bytes
     touch: int
-    touch_counter: bool
+    touch_counter: int | None
 
 
 #: What `Visit` answers.

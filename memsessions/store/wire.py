@@ -74,10 +74,13 @@ def _encode_count(op: Count, clock: Clock) -> bytes:
 
 def _encode_visit(op: Visit, clock: Clock) -> bytes:
     key, counter, touch, touch_counter = op
-    expiry = touch if touch <= _LONGEST_RELATIVE_S else clock() + touch
-    if touch_counter:
-        return b"mg %b v t T%d\r\nma %b v t T%d\r\n" % (key, expiry, counter, expiry)
-    return b"mg %b v t T%d\r\nma %b v t\r\n" % (key, expiry, counter)
+    if touch > _LONGEST_RELATIVE_S:
+        touch += clock()
+    if touch_counter is None:
+        return b"mg %b v t T%d\r\nma %b v t\r\n" % (key, touch, counter)
+    if touch_counter > _LONGEST_RELATIVE_S:
+        touch_counter += clock()
+    return b"mg %b v t T%d\r\nma %b v t T%d\r\n" % (key, touch, counter, touch_counter)
 
 
 def _encode_add(op: Add, clock: Clock) -> bytes:
