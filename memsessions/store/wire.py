@@ -35,6 +35,8 @@ from .operations import (
 
 # memcached reads a relative time beyond 30 days as a date in 1970, at which the item is long gone.
 _LONGEST_RELATIVE_S = 30 * 24 * 3600
+# It keeps dates in 32 bits, which end in January 2038.
+_LATEST = 2**31 - 1
 
 
 class ProtocolError(Exception):
@@ -57,7 +59,7 @@ Clock = Callable[[], int]
 
 
 def _expiry(life: int, clock: Clock) -> int:
-    return life if life <= _LONGEST_RELATIVE_S else clock() + life
+    return life if life <= _LONGEST_RELATIVE_S else min(clock() + life, _LATEST)
 
 
 def _encode_read(op: Read, clock: Clock) -> bytes:
@@ -75,11 +77,11 @@ def _encode_count(op: Count, clock: Clock) -> bytes:
 def _encode_visit(op: Visit, clock: Clock) -> bytes:
     key, counter, touch, touch_counter = op
     if touch > _LONGEST_RELATIVE_S:
-        touch += clock()
+        touch = _expiry(touch, clock)
     if touch_counter is None:
         return b"mg %b v t T%d\r\nma %b v t\r\n" % (key, touch, counter)
     if touch_counter > _LONGEST_RELATIVE_S:
-        touch_counter += clock()
+        touch_counter = _expiry(touch_counter, clock)
     return b"mg %b v t T%d\r\nma %b v t T%d\r\n" % (key, touch, counter, touch_counter)
 
 
