@@ -21,7 +21,7 @@ from .config import (
     from_environment,
     open_store,
 )
-from .errors import ClientClosed
+from .errors import ClientClosed, StoreDamaged
 from .index import Index
 from .keys import AppKeys
 from .record import without_none
@@ -122,7 +122,7 @@ class SessionsClient:
         self._started = False
         self._closed = False
         self._starting = threading.RLock()
-        forks.register(self)
+        forks.call_in_child(self._after_fork_in_child)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> SessionsClient:
@@ -337,24 +337,23 @@ class SessionsClient:
 
         Returns:
             `{"wiped": n}`, the sessions whose entries were removed.
+
+        Raises:
+            StoreDamaged: something else wrote into the index of an app; the others were wiped.
         """
         self._start()
         names = dict.fromkeys([*self._registry.names(), *list(self._registered)])
         wiped = 0
+        damaged: StoreDamaged | None = None
         for app in names:
             serving = self._serving(app)
-            wiped += wipe_app(self._store, serving.keys, serving.listing)
+            try:
+                wiped += wipe_app(self._store, serving.keys, serving.listing)
+            except StoreDamaged as error:
+                damaged = error
+        if damaged is not None:
+            raise damaged
         return {"wiped": wiped}
-
-    def wipe_in_turn(self) -> None:
-        """Wipe unless another process holds the lease for this interval; what the thread calls."""
-        # Also puts right the list of apps after a restart of the server.
-        for app in list(self._registered):
-            if missing := self._registry.entering(app):
-                self._store.run(missing)
-        (elected,) = self._store.run((Add(self._root + b":wipe", b"", max(1, self._wipe_s - 1)),))
-        if elected:
-            self.wipe()
 
     def ping(self) -> str:
         """Ask the server for a sign of life. One round trip.
@@ -416,10 +415,20 @@ class SessionsClient:
                 if self._wipe_s:
                     # An interpreter that is shutting down starts no threads, and needs no wipe.
                     with contextlib.suppress(RuntimeError):
-                        self._thread = WipeThread(self, self._wipe_s, self._store.server)
+                        self._thread = WipeThread(self._wipe_in_turn, self._wipe_s, self._store.server)
                 self._started = True
 
-    def after_fork_in_child(self) -> None:
+    def _wipe_in_turn(self) -> None:
+        """Wipe unless another process holds the lease for this interval."""
+        # Also puts right the list of apps after a restart of the server.
+        for app in list(self._registered):
+            if missing := self._registry.entering(app):
+                self._store.run(missing)
+        (elected,) = self._store.run((Add(self._root + b":wipe", b"", max(1, self._wipe_s - 1)),))
+        if elected:
+            self.wipe()
+
+    def _after_fork_in_child(self) -> None:
         """Threads stay behind in the parent, and so may the holder of a lock."""
         self._thread = None
         self._started = False

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Protocol
+from collections.abc import Callable
+
+_hooks: dict[int, weakref.WeakMethod[Callable[[], None]]] = {}
 
 
-class Forkable(Protocol):
-    """Something that holds sockets, locks or threads, none of which a child may use."""
+def call_in_child(method: Callable[[], None]) -> None:
+    """Have a bound method called in every child that is made while the object it belongs to is alive.
 
-    def after_fork_in_child(self) -> None:
-        """Begin anew. Called in the child before anything else runs there; must not wait for a lock."""
-
-
-_alive: dict[int, weakref.ref[Forkable]] = {}
-
-
-def register(thing: Forkable) -> None:
-    """Have `after_fork_in_child` called in every child that is made while `thing` is alive."""
-    number = id(thing)
-    _alive[number] = weakref.ref(thing, lambda _: _alive.pop(number, None))
+    It runs before anything else does there, and must not wait for a lock: whoever holds it may be gone.
+    """
+    number = id(method.__self__)  # type: ignore[attr-defined]
+    _hooks[number] = weakref.WeakMethod(method, lambda _: _hooks.pop(number, None))
 
 
 def _after_fork_in_child() -> None:
-    for reference in list(_alive.values()):
-        if (thing := reference()) is not None:
-            thing.after_fork_in_child()
+    for reference in list(_hooks.values()):
+        if (method := reference()) is not None:
+            method()
 
 
 if hasattr(os, "register_at_fork"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from typing import Protocol
+from collections.abc import Callable
 
-from .errors import MemsessionsError, WriteRefused
+from .errors import ClientClosed, MemsessionsError, WriteRefused
 from .index import Bucket, Entry, Index, entry
 from .keys import AppKeys
 from .sessions import counter_life
@@ -81,20 +81,13 @@ def _dead(store: Store, keys: AppKeys, entries: list[Entry]) -> set[bytes]:
     return dead.union(orphans)
 
 
-class Wipeable(Protocol):
-    """What the thread works for."""
-
-    def wipe_in_turn(self) -> None:
-        """Wipe if no other process does so in this interval."""
-
-
 class WipeThread:
-    """A daemon thread that wipes every `interval_s` seconds until it is stopped or its owner is gone."""
+    """A daemon thread that does a turn every `interval_s` seconds, until stopped or its client is gone."""
 
-    def __init__(self, owner: Wipeable, interval_s: float, server: str) -> None:
+    def __init__(self, turn: Callable[[], None], interval_s: float, server: str) -> None:
         stop = threading.Event()
-        # The thread must not keep its owner alive, and ends at once when the owner is collected.
-        reference = weakref.ref(owner, lambda _: stop.set())
+        # The thread must not keep the client alive, and ends at once when the client is collected.
+        reference = weakref.WeakMethod(turn, lambda _: stop.set())
         self._stop = stop
         self._thread = threading.Thread(
             target=_work, args=(reference, stop, interval_s, server), name="memsessions-wipe", daemon=True
@@ -106,18 +99,22 @@ class WipeThread:
         self._stop.set()
 
 
-def _work(owner: weakref.ref[Wipeable], stop: threading.Event, interval_s: float, server: str) -> None:
+def _work(
+    reference: weakref.WeakMethod[Callable[[], None]], stop: threading.Event, interval_s: float, server: str
+) -> None:
     failed = False
     while not stop.wait(interval_s):
-        client = owner()
-        if client is None:
+        turn = reference()
+        if turn is None:
             return
         try:
-            client.wipe_in_turn()
+            turn()
             failed = False
+        except ClientClosed:
+            return
         except MemsessionsError as error:
             # Once an outage; what is wiped late is only late.
             _log.log(logging.DEBUG if failed else logging.WARNING, "could not wipe %s: %s", server, error)
             failed = True
         finally:
-            del client
+            del turn

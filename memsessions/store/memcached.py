@@ -44,7 +44,7 @@ class MemcachedStore:
         self._password = password
         self._pool: Pool = SharedPool(shared_pool) if shared_pool is not None else Pool()
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
-        forks.register(self)
+        forks.call_in_child(self._after_fork_in_child)
 
     # ------------------------------------------------------------------------------------- running
 
@@ -151,7 +151,7 @@ class MemcachedStore:
         connection.close()
         self._pool.forget(connection)
 
-    def after_fork_in_child(self) -> None:
+    def _after_fork_in_child(self) -> None:
         """Let go of the parent's sockets: closing them here does not end the parent's connections.
 
         A call that was in the middle of an exchange when its thread forked finds its socket closed.

@@ -72,7 +72,7 @@ class MemoryStore:
         self._bytes = 0
         self._cas = 0
         self._next_sweep = 0
-        forks.register(self)
+        forks.call_in_child(self._after_fork_in_child)
 
     def deadline(self) -> float:
         return math.inf  # nothing here waits
@@ -110,7 +110,7 @@ class MemoryStore:
     def close(self) -> None:
         """The items stay, for the clients that name this store."""
 
-    def after_fork_in_child(self) -> None:
+    def _after_fork_in_child(self) -> None:
         """A lock that another thread of the parent held would never be released here."""
         self._lock = threading.RLock()
 
