@@ -28,6 +28,7 @@ _FENCES = [(b"md memsessions:fence O%d\r\n" % number, b"NF O%d\r\n" % number) fo
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _REPLY_BYTES = 16 * 1024  # a short buffer costs less, and holds nearly every reply
 _CHUNK_BYTES = 256 * 1024
+_TLS_RECORD_BYTES = 16 * 1024
 _UNREAD_BYTES = 1 << 30  # a stream's whole batch of the largest items stays below it
 _VERSION = re.compile(rb"VERSION (\d+)\.(\d+)\.(\d+)[!-~]*\r\n")
 _TIME = re.compile(rb"STAT time (\d+)\r\n")
@@ -202,6 +203,13 @@ class Connection:
         """
         tail, fence = next(self._fences)
         request = encode(batch, self.server_time) + tail
+        if self._tls and len(request) > _TLS_RECORD_BYTES:
+            # memcached 1.6.18 waits for the socket when OpenSSL still holds commands that came in one record
+            # with the end of a long value. Nothing shares a record with what comes before it, then.
+            for op in batch:
+                self._write(encode((op,), self.server_time), deadline)
+            self._write(tail, deadline)
+            return fence
         try:
             sent = self.sock.send(request)
         except _WOULD_BLOCK:

@@ -52,7 +52,11 @@ class Memcached:
             return socket.create_connection(("127.0.0.1", self.port), timeout_s)
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(timeout_s)
-        sock.connect(str(self.unix))
+        try:
+            sock.connect(str(self.unix))
+        except OSError:
+            sock.close()
+            raise
         return sock
 
     def signal(self, number: int) -> None:
