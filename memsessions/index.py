@@ -128,7 +128,10 @@ class Index:
         return [Add(key, b"", FOREVER), Append(key, record), Add(self._keys.spilled, b"", FOREVER)]
 
     def listed(self, user: bytes, answers: list[Any]) -> bool:
-        """Whether a listing took effect: its bucket may have been wiped and removed."""
+        """Whether a listing took effect: its bucket may have been wiped and removed, or be unable to grow.
+
+        If not, the next listing may go elsewhere.
+        """
         bucket = _bucket_of(user)
         if len(answers) == 1:
             if not answers[0] or random.random() < _ASK_AGAIN:  # noqa: S311  not a secret

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, cast
 
 from . import record, tokens
 from .errors import ItemTooLarge, SessionTooLarge, StoreDamaged, StoreError, StoreFull, WriteRefused
-from .index import FULL_BYTES, Index
+from .index import Index
 from .keys import AppKeys
 from .record import Record
 from .store.operations import Add, Batch, Count, Delete, Item, Operation, Outcome, Read, Store, Swap, Visit
@@ -74,7 +74,7 @@ class AppSessions:
         user = tokens.hashed(id)
         left = life.ttl + 1
         counter_left = counter_life(life)
-        for attempt in range(_ATTEMPTS):
+        for _attempt in range(_ATTEMPTS):
             token = tokens.new_token(self._tag, life)
             new = self._listed(tokens.hashed(token), user, life)
             batch = (*first, Add(new.counter, _FIRST, counter_left), *new.listing, Add(new.key, value, left))
@@ -88,12 +88,9 @@ class AppSessions:
                     return token
             except WriteRefused as error:
                 self._run((Delete(new.key), Delete(new.counter)), deadline=deadline)
-                if isinstance(error, StoreFull):
-                    raise
-                # Either the user's bucket cannot grow, and listing elsewhere helps, or the limit is low.
-                if attempt or len(value) > FULL_BYTES:
+                if isinstance(error, ItemTooLarge):
                     raise SessionTooLarge(f"d does not fit into an item of {error.server}") from error
-                self._index.mark_full(new.user)
+                raise
         raise StoreError(self._store.server, "no token could be found that is free")
 
     def _listed(self, name: bytes, user: bytes, life: Life) -> _New:
@@ -101,9 +98,12 @@ class AppSessions:
         return _New(self._keys.sessions + name, self._keys.reads + name, user, name, life, listing)
 
     def _relist(self, new: _New, listed: list[Any], deadline: float) -> None:
-        """List again a session whose bucket was wiped, and removed, in the middle of its packet."""
-        while not self._index.listed(new.user, listed):
+        """List again a session whose listing did not take effect."""
+        for _attempt in range(_ATTEMPTS):
+            if self._index.listed(new.user, listed):
+                return
             listed = self._run(self._index.listing(new.user, new.name, new.life), deadline=deadline)
+        raise StoreFull(self._store.server, "it has no memory left for the index")
 
     def read(self, token: str) -> Session | None:
         """Read, count and renew a session. One round trip."""
@@ -220,20 +220,21 @@ class AppSessions:
                 *new.listing,  # the first one may be wiped before the session is there: this counter is old
             )
             undo: list[Operation] = [Delete(new.key), Delete(new.counter)]
+            ended = None
             try:
                 answers = self._run(batch, deadline=deadline)
-            except WriteRefused as error:
-                ended = error.answers[len(new.listing) + 2]
+                ended, _, counted, *listed = answers[len(new.listing) + 2 :]
                 if ended is Outcome.DONE:
+                    self._relist(new, listed, deadline)
+            except WriteRefused as error:
+                if ended is Outcome.DONE or error.answers[len(new.listing) + 2 :][:1] == [Outcome.DONE]:
                     undo.append(Add(key, item.value, item.left))
                 self._run([*undo, Read(counter_key, counter.left)], deadline=deadline)
                 raise
-            ended, _, counted, *listed = answers[len(new.listing) + 2 :]
             if ended is Outcome.DONE:
                 if counted is not None and counted.value != counter.value:
-                    undo = [Delete(new.counter), Add(new.counter, counted.value, counter.left)]
-                    self._run(undo, deadline=deadline)
-                self._relist(new, listed, deadline)
+                    recount = (Delete(new.counter), Add(new.counter, counted.value, counter.left))
+                    self._run(recount, deadline=deadline)
                 return new_token
             self._run([*undo, Read(counter_key, counter.left)], deadline=deadline)
             if ended is Outcome.MISSING:

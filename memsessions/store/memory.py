@@ -184,7 +184,10 @@ class MemoryStore:
         entry = self._live(op.key, now)
         if entry is None:
             return False
-        self._write(op.key, entry.value + op.value, entry.ends, now)
+        try:
+            self._write(op.key, entry.value + op.value, entry.ends, now)
+        except WriteRefused:
+            return False  # as memcached answers
         return True
 
     def _swap(self, op: Swap, now: int) -> Outcome:

@@ -70,7 +70,7 @@ class Add(NamedTuple):
 
 
 class Append(NamedTuple):
-    """Add bytes to the end of an item that exists. Answers whether there was one."""
+    """Add bytes to the end of an item. Answers whether it was done: it must be there, and able to grow."""
 
     key: bytes
     value: bytes
