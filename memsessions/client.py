@@ -122,7 +122,7 @@ class SessionsClient:
         self._started = False
         self._closed = False
         self._starting = threading.RLock()
-        forks.call_in_child(self._after_fork_in_child)
+        forks.call_in_child(self, SessionsClient._after_fork_in_child)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> SessionsClient:
@@ -415,7 +415,9 @@ class SessionsClient:
                 if self._wipe_s:
                     # An interpreter that is shutting down starts no threads, and needs no wipe.
                     with contextlib.suppress(RuntimeError):
-                        self._thread = WipeThread(self._wipe_in_turn, self._wipe_s, self._store.server)
+                        self._thread = WipeThread(
+                            self, SessionsClient._wipe_in_turn, self._wipe_s, self._store.server
+                        )
                 self._started = True
 
     def _wipe_in_turn(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from pymemcache import Client, HashClient, PooledClient
 
@@ -24,9 +24,8 @@ _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?)\](?::([0-9]+))
 _KEY_PREFIX = re.compile(rb"[!-~]{0,100}")
 _FORMS = '"host", "host:port", "[::1]:11211", (host, port), "unix:/path" or "memory://"'
 
-T = TypeVar("T")
-
-Address = "tuple[str, int] | str"
+#: No number may be larger: it is milliseconds in a C int that a wait is given in.
+MOST = 2_000_000
 
 
 def check_ns(ns: object) -> None:
@@ -38,9 +37,9 @@ def check_ns(ns: object) -> None:
 def check_number(name: str, value: object, least: float, whole: bool = False) -> None:
     """A number of at least this; a bool is none."""
     kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < 2**31:
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= MOST:
         kind = "an integer" if whole else "a number"
-        raise ConfigurationError(f"{name} must be {kind} from {least} on, not {value!r}")
+        raise ConfigurationError(f"{name} must be {kind} from {least} to {MOST}, not {value!r}")
 
 
 def parse_server(server: object) -> tuple[str, int] | str:
@@ -198,7 +197,7 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < 2**31:
+    if not 0 < seconds <= MOST:
         raise ValueError("it must be a number of seconds above 0")
     return seconds
 

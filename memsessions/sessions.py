@@ -186,16 +186,19 @@ class AppSessions:
     def kill(self, token: str) -> bool:
         """End a session. One round trip."""
         name = tokens.hashed(token)
-        both = (Delete(self._keys.sessions + name), Delete(self._keys.reads + name))
-        session, counter = self._run(both)
-        alive = counter is Outcome.DONE or not tokens.token_life(token).no_resave
-        return session is Outcome.DONE and alive
+        key, counter_key = self._keys.sessions + name, self._keys.reads + name
+        if not tokens.token_life(token).no_resave:
+            return self._run((Delete(key), Delete(counter_key)))[0] is Outcome.DONE
+        # Its item may be there after its end; only the counter tells.
+        counter, ended, _ = self._run((Read(counter_key), Delete(key), Delete(counter_key)))
+        return counter is not None and ended is Outcome.DONE
 
     def rotate(self, token: str) -> str | None:
-        """Move a session to a new token. Two round trips, more for each other access in between.
+        """Move a session to a new token. Two round trips, more for each other writer in between.
 
         The new session is there before the old one is removed, and is taken back where the old one had
-        changed or ended in between, so no write is lost and no log-out undone.
+        changed or ended in between, so no write is lost and no log-out undone. On a server that can refuse
+        the new one, the old one is removed only when that has not happened: one more round trip.
         """
         deadline = self._store.deadline()
         life = tokens.token_life(token)
@@ -209,34 +212,35 @@ class AppSessions:
             counter = counter or Item(_FIRST, 2 * item.left, 0)
             new_token = tokens.new_token(self._tag, life)
             new = self._listed(tokens.hashed(new_token), tokens.hashed(self._decoded(item.value)[1]), life)
-            store_new = Add(new.key, item.value, item.left)
-            batch = (
+            moving = (
                 Add(new.counter, counter.value, counter.left),
                 *new.listing,
-                store_new,
+                Add(new.key, item.value, item.left),
+            )
+            ending = (
                 Delete(key, item.cas),
-                store_new,  # on a full server, into the very place that the old one left
                 Read(counter_key, _OLD_COUNTER_S),  # its last value, as reads may be counting right now
                 *new.listing,  # the first one may be wiped before the session is there: this counter is old
             )
-            undo: list[Operation] = [Delete(new.key), Delete(new.counter)]
-            ended = None
+            undo = (Delete(new.key), Delete(new.counter), Read(counter_key, counter.left))
             try:
-                answers = self._run(batch, deadline=deadline)
-                ended, _, counted, *listed = answers[len(new.listing) + 2 :]
-                if ended is Outcome.DONE:
+                if self._store.refuses_when_full:
+                    _, *listed, _ = self._run(moving, deadline=deadline)
                     self._relist(new, listed, deadline)
-            except WriteRefused as error:
-                if ended is Outcome.DONE or error.answers[len(new.listing) + 2 :][:1] == [Outcome.DONE]:
-                    undo.append(Add(key, item.value, item.left))
-                self._run([*undo, Read(counter_key, counter.left)], deadline=deadline)
+                    answers = self._run(ending, deadline=deadline)
+                else:
+                    answers = self._run((*moving, *ending), deadline=deadline)[len(moving) :]
+            except WriteRefused:
+                self._run(undo, deadline=deadline)
                 raise
+            ended, counted, *listed = answers
             if ended is Outcome.DONE:
                 if counted is not None and counted.value != counter.value:
                     recount = (Delete(new.counter), Add(new.counter, counted.value, counter.left))
                     self._run(recount, deadline=deadline)
+                self._relist(new, listed, deadline)
                 return new_token
-            self._run([*undo, Read(counter_key, counter.left)], deadline=deadline)
+            self._run(undo, deadline=deadline)
             if ended is Outcome.MISSING:
                 return None
 

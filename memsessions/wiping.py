@@ -6,6 +6,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 from .errors import ClientClosed, MemsessionsError, WriteRefused
 from .index import Bucket, Entry, Index, entry
@@ -84,13 +85,16 @@ def _dead(store: Store, keys: AppKeys, entries: list[Entry]) -> set[bytes]:
 class WipeThread:
     """A daemon thread that does a turn every `interval_s` seconds, until stopped or its client is gone."""
 
-    def __init__(self, turn: Callable[[], None], interval_s: float, server: str) -> None:
+    def __init__(self, client: Any, turn: Callable[[Any], None], interval_s: float, server: str) -> None:
         stop = threading.Event()
         # The thread must not keep the client alive, and ends at once when the client is collected.
-        reference = weakref.WeakMethod(turn, lambda _: stop.set())
+        reference = weakref.ref(client, lambda _: stop.set())
         self._stop = stop
         self._thread = threading.Thread(
-            target=_work, args=(reference, stop, interval_s, server), name="memsessions-wipe", daemon=True
+            target=_work,
+            args=(reference, turn, stop, interval_s, server),
+            name="memsessions-wipe",
+            daemon=True,
         )
         self._thread.start()
 
@@ -100,15 +104,19 @@ class WipeThread:
 
 
 def _work(
-    reference: weakref.WeakMethod[Callable[[], None]], stop: threading.Event, interval_s: float, server: str
+    reference: weakref.ref[Any],
+    turn: Callable[[Any], None],
+    stop: threading.Event,
+    interval_s: float,
+    server: str,
 ) -> None:
     failed = False
     while not stop.wait(interval_s):
-        turn = reference()
-        if turn is None:
+        client = reference()
+        if client is None:
             return
         try:
-            turn()
+            turn(client)
             failed = False
         except ClientClosed:
             return
@@ -117,4 +125,4 @@ def _work(
             _log.log(logging.DEBUG if failed else logging.WARNING, "could not wipe %s: %s", server, error)
             failed = True
         finally:
-            del turn
+            del client

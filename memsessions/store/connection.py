@@ -119,6 +119,7 @@ class Connection:
         "greeted",
         "last_used",
         "lender",
+        "refuses_when_full",
         "sock",
     )
 
@@ -127,6 +128,7 @@ class Connection:
         self.sock = sock
         self.lender = lender  # the pymemcache client that the socket was borrowed with
         self.greeted = False
+        self.refuses_when_full = False
         self._tls = isinstance(sock, ssl.SSLSocket)
         self._wait_in, self._wait_either = _waits(sock)
         self._fences = itertools.cycle(_FENCES)
@@ -165,7 +167,7 @@ class Connection:
             self._write(b"set auth 0 0 %d\r\n%b\r\n" % (len(secret), secret), deadline)
             if self._read_line(deadline) != b"STORED\r\n":
                 raise ProtocolError("the server did not accept the user name and password")
-        self._write(b"version\r\nstats\r\n", deadline)
+        self._write(b"version\r\nstats\r\nstats settings\r\n", deadline)
         answer = self._read_line(deadline)
         version = _VERSION.fullmatch(answer)
         if version is None:
@@ -177,10 +179,12 @@ class Connection:
         if tuple(int(part) for part in version.groups()) < OLDEST_VERSION:
             raise TooOld(b".".join(version.groups()).decode())
         stats = self._read_until(b"END\r\n", self._rest, _CHUNK_BYTES, deadline)
+        settings = self._read_until(b"END\r\n", self._rest, _CHUNK_BYTES, deadline)
         clock = _TIME.search(stats)
         if clock is None:
             raise ProtocolError("the server does not tell its time")
         self._clock_offset_s = int(clock[1]) - time.monotonic()
+        self.refuses_when_full = b"STAT evictions off\r\n" in settings
         self.greeted = True
 
     def server_time(self) -> int:

@@ -43,8 +43,9 @@ class MemcachedStore:
         self._username = username
         self._password = password
         self._pool: Pool = SharedPool(shared_pool) if shared_pool is not None else Pool()
+        self.refuses_when_full = False  # as the last server that was greeted said
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
-        forks.call_in_child(self._after_fork_in_child)
+        forks.call_in_child(self, MemcachedStore._after_fork_in_child)
 
     # ------------------------------------------------------------------------------------- running
 
@@ -142,6 +143,7 @@ class MemcachedStore:
         self._open.add(connection)
         try:
             connection.hello(deadline, self._username, self._password)
+            self.refuses_when_full = connection.refuses_when_full
         except BaseException as error:
             self._discard(connection)
             self._raise_translated(error)

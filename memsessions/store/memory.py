@@ -54,6 +54,7 @@ class MemoryStore:
     """Items in a dict; safe to share between threads, and after a fork."""
 
     key_prefix = b""
+    refuses_when_full = True
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class MemoryStore:
         self._bytes = 0
         self._cas = 0
         self._next_sweep = 0
-        forks.call_in_child(self._after_fork_in_child)
+        forks.call_in_child(self, MemoryStore._after_fork_in_child)
 
     def deadline(self) -> float:
         return math.inf  # nothing here waits

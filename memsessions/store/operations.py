@@ -158,6 +158,10 @@ class Store(Protocol):
     def key_prefix(self) -> bytes:
         """What every key begins with (a shared pymemcache client may bring one)."""
 
+    @property
+    def refuses_when_full(self) -> bool:
+        """Whether a write can be refused for want of memory, rather than throw out what was used least."""
+
     def deadline(self) -> float:
         """When a call that begins now has to end; for calls of several batches, to give to each."""
 

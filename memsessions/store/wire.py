@@ -170,8 +170,10 @@ def _visit(lines: _Lines, _op: Any) -> Visited:
     if head != b"NF":
         if not head.startswith(b"VA "):
             raise _unexpected(head)
-        _, _, count_left = head.split()
+        _, size, count_left = head.split()
         count = next(lines)
+        if len(count) != int(size):
+            raise _unexpected(head)
     return value, int(left[1:]), count, int(count_left[1:])
 
 

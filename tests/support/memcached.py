@@ -101,7 +101,7 @@ class Memcached:
 
     def keys(self, ns: str) -> list[str]:
         """Every key that begins with `{ns}:`."""
-        dump = self.ask(b"lru_crawler metadump all\r\n", b"END\r\n").decode()
+        dump = self.ask(b"lru_crawler metadump hash\r\n", b"END\r\n").decode()
         keys = [urllib.parse.unquote(key) for key in re.findall(r"^key=(\S+)", dump, re.MULTILINE)]
         return [key for key in keys if key.startswith(f"{ns}:")]
 
