@@ -24,8 +24,9 @@ _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?)\](?::([0-9]+))
 _KEY_PREFIX = re.compile(rb"[!-~]{0,100}")
 _FORMS = '"host", "host:port", "[::1]:11211", (host, port), "unix:/path" or "memory://"'
 
-#: No number may be larger: it is milliseconds in a C int that a wait is given in.
-MOST = 2_000_000
+# No wait can be longer: it is given in milliseconds, as a C int.
+_MOST = 2_000_000
+_MOST_ITEM_BYTES = 1024**3  # memcached's own limit for `-I`
 
 
 def check_ns(ns: object) -> None:
@@ -34,12 +35,12 @@ def check_ns(ns: object) -> None:
         raise ConfigurationError("ns must be 1 to 50 of the characters A-Z a-z 0-9 _ . -")
 
 
-def check_number(name: str, value: object, least: float, whole: bool = False) -> None:
+def check_number(name: str, value: object, least: float, whole: bool = False, most: float = _MOST) -> None:
     """A number of at least this; a bool is none."""
     kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= MOST:
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
         kind = "an integer" if whole else "a number"
-        raise ConfigurationError(f"{name} must be {kind} from {least} to {MOST}, not {value!r}")
+        raise ConfigurationError(f"{name} must be {kind} from {least} to {most}, not {value!r}")
 
 
 def parse_server(server: object) -> tuple[str, int] | str:
@@ -87,7 +88,7 @@ def open_store(
     """The store that these arguments name. Nothing is contacted."""
     check_number("timeout", timeout, 0.001)
     check_number("connect_timeout", connect_timeout, 0.001)
-    check_number("max_item_bytes", max_item_bytes, 4096, whole=True)
+    check_number("max_item_bytes", max_item_bytes, 4096, whole=True, most=_MOST_ITEM_BYTES)
     _check_credentials(username, password)
     if isinstance(servers, (list, dict, set)):
         raise ConfigurationError("several servers are not supported yet: give one, not a collection")
@@ -197,7 +198,7 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds <= MOST:
+    if not 0 < seconds <= _MOST:
         raise ValueError("it must be a number of seconds above 0")
     return seconds
 

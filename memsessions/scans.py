@@ -135,21 +135,24 @@ class Scans:
     def kill_all(self) -> int:
         """End the sessions of the app, and remove the buckets that listed nothing else."""
         total = 0
+        seen: set[tuple[bytes, int]] = set()  # buckets that are done, as they were
         for _pass in range(_PASSES):
-            killed = self._kill_once()
-            total += killed
-            if not killed:
+            known = len(seen)
+            total += self._kill_once(seen)
+            if len(seen) == known:
                 break
         return total
 
-    def _kill_once(self) -> int:
+    def _kill_once(self, seen: set[tuple[bytes, int]]) -> int:
         total = 0
         waiting: deque[list[tuple[Bucket, list[Entry]]]] = deque()
         leftovers: list[Operation] = []
 
         def batches() -> Iterator[Batch]:
             for group in self._index.groups():
-                waiting.append([(bucket, [entry(item) for item in bucket.records()]) for bucket in group])
+                new = [bucket for bucket in group if (bucket.key, bucket.cas) not in seen]
+                seen.update((bucket.key, bucket.cas) for bucket in new)
+                waiting.append([(bucket, [entry(item) for item in bucket.records()]) for bucket in new])
                 entries = [item for _, listed in waiting[-1] for item in listed]
                 batch = [*self._ending(entries), *leftovers]
                 leftovers.clear()
