@@ -244,7 +244,8 @@ class SessionsClient:
     def rotate(self, app: str, token: str) -> Created | None:
         """Give a session a new token and end the old one: do so at every log-in (session fixation).
 
-        Everything else of the session stays as it is; it does not count as an access. Two round trips.
+        Everything else of the session stays as it is; it does not count as an access. A `get` that runs at
+        the same moment may be left out of `r`. Two round trips; three if memcached runs with `-M`.
 
         Returns:
             `{"token": "..."}`, or None if the session is unknown, expired or killed.
@@ -306,8 +307,9 @@ class SessionsClient:
         """End all sessions of a user: "log out everywhere". Three round trips.
 
         Returns:
-            `{"kill": n}`, once every session that existed when the call began has ended. If it raises,
-            some may live; calling again finishes the job.
+            `{"kill": n}`, once every session that existed when the call began has ended; one that `rotate`
+            moves at the same moment may count twice. If it raises, some may live; calling again finishes
+            the job.
         """
         serving = self._serving(app)
         check.check_id(id)

@@ -18,6 +18,7 @@ from .keys import AppKeys
 from .store.operations import Batch, Delete, DeleteMany, LeftMany, Operation, PeekMany, Store
 from .tokens import LIFE_LENGTH, NAME_LENGTH, hashed, parse_life
 from .types import Session
+from .wiping import is_old
 
 # A batch asks for at most this many sessions; it begins small, as they may be large.
 _BATCH_MIN, _BATCH_MAX = 64, 1_000
@@ -127,9 +128,26 @@ class Scans:
             if not entries:
                 break
             seen.update(item.session for item in entries)
-            killed, names = self._counted(entries, self._store.run(self._ending(entries)))
+            killed, names, missing = self._counted(entries, self._store.run(self._ending(entries)))
+            total += killed + self._kill_late(missing)
             counters = [DeleteMany(self._keys.reads, names)]
-            total += killed
+        return total
+
+    def _kill_late(self, entries: list[Entry]) -> int:
+        """End those of whom there was only a counter: they were being made, or moved to another token."""
+        total = 0
+        for first in range(0, len(entries), _BATCH_MAX):
+            some = entries[first : first + _BATCH_MAX]
+            (lefts,) = self._store.run((LeftMany(self._keys.reads, [item.session for item in some]),))
+            late = [
+                item
+                for item, left in zip(some, lefts, strict=True)
+                if left is not None and not is_old(item.life, left)
+            ]
+            if late:
+                killed, names, _ = self._counted(late, self._store.run(self._ending(late)))
+                total += killed
+                self._store.run((DeleteMany(self._keys.reads, names),))
         return total
 
     def kill_all(self) -> int:
@@ -147,6 +165,7 @@ class Scans:
         total = 0
         waiting: deque[list[tuple[Bucket, list[Entry]]]] = deque()
         leftovers: list[Operation] = []
+        unfinished: list[Entry] = []
 
         def batches() -> Iterator[Batch]:
             for group in self._index.groups():
@@ -160,8 +179,10 @@ class Scans:
 
         for answers in self._store.stream(batches()):
             group = waiting.popleft()
-            killed, names = self._counted([item for _, listed in group for item in listed], answers)
+            entries = [item for _, listed in group for item in listed]
+            killed, names, missing = self._counted(entries, answers)
             total += killed
+            unfinished += missing
             leftovers.append(DeleteMany(self._keys.reads, names))
             ended = set(names)
             for bucket, listed in group:
@@ -170,7 +191,7 @@ class Scans:
                     leftovers.append(Delete(bucket.key, bucket.cas))
         if leftovers:
             self._store.run(leftovers)
-        return total
+        return total + self._kill_late(unfinished)
 
     def _ending(self, entries: list[Entry]) -> list[Operation]:
         """The operations that end sessions; give their answers to `_counted`."""
@@ -179,20 +200,23 @@ class Scans:
             DeleteMany(self._keys.sessions, [item.session for item in entries]),
         ]
 
-    def _counted(self, entries: list[Entry], answers: list[Any]) -> tuple[int, list[bytes]]:
-        """How many sessions were ended, and the names whose counters are to be removed.
+    def _counted(self, entries: list[Entry], answers: list[Any]) -> tuple[int, list[bytes], list[Entry]]:
+        """How many sessions were ended, the names whose counters are to be removed, and who was not there.
 
         The counter of a record that has no session is left: the session may be on its way.
         """
         ends, gone = iter(answers[0]), answers[1]
         killed = 0
         names = []
+        missing = []
         for item, was_there in zip(entries, gone, strict=True):
             over = item.life.no_resave and next(ends) is None
             if was_there:
                 names.append(item.session)
                 killed += not over
-        return killed, names
+            else:
+                missing.append(item)
+        return killed, names, missing
 
 
 def _idle(session: Session) -> int:

@@ -68,23 +68,20 @@ class AppSessions:
 
     def create(self, id: str, ip: str, life: Life, d: Data | None, first: Batch = ()) -> str:
         """Make a session, after the operations given, and return its token. One round trip."""
-        started = time.monotonic()
         deadline = self._store.deadline()
         value = record.encode(record.new_record(id, ip, life.ttl, life.no_resave, d))
         user = tokens.hashed(id)
         left = life.ttl + 1
         counter_left = counter_life(life)
         for _attempt in range(_ATTEMPTS):
+            started = time.monotonic()
             token = tokens.new_token(self._tag, life)
             new = self._listed(tokens.hashed(token), user, life)
             batch = (*first, Add(new.counter, _FIRST, counter_left), *new.listing, Add(new.key, value, left))
             try:
                 *_, stored = answers = self._run(batch, deadline=deadline)
                 if stored:
-                    self._relist(new, answers[-1 - len(new.listing) : -1], deadline)
-                    if time.monotonic() - started > LONG_S:
-                        # A wipe may have taken what looked like the rest of somebody's failure.
-                        self._run(self._index.listing(user, new.name, life), deadline=deadline)
+                    self._relist(new, answers[-1 - len(new.listing) : -1], started, deadline)
                     return token
             except WriteRefused as error:
                 self._run((Delete(new.key), Delete(new.counter)), deadline=deadline)
@@ -97,11 +94,15 @@ class AppSessions:
         listing = self._index.listing(user, name, life)
         return _New(self._keys.sessions + name, self._keys.reads + name, user, name, life, listing)
 
-    def _relist(self, new: _New, listed: list[Any], deadline: float) -> None:
-        """List again a session whose listing did not take effect."""
+    def _relist(self, new: _New, listed: list[Any], started: float, deadline: float) -> None:
+        """List again a session whose listing did not take effect, or did so long ago.
+
+        In the latter case a wipe may have taken it for the rest of somebody's failure.
+        """
         for _attempt in range(_ATTEMPTS):
-            if self._index.listed(new.user, listed):
+            if self._index.listed(new.user, listed) and time.monotonic() - started < LONG_S:
                 return
+            started = time.monotonic()
             listed = self._run(self._index.listing(new.user, new.name, new.life), deadline=deadline)
         raise StoreFull(self._store.server, "it has no memory left for the index")
 
@@ -198,7 +199,8 @@ class AppSessions:
 
         The new session is there before the old one is removed, and is taken back where the old one had
         changed or ended in between, so no write is lost and no log-out undone. On a server that can refuse
-        the new one, the old one is removed only when that has not happened: one more round trip.
+        the new one, the old one is removed only when that has not happened: one more round trip. A read
+        that runs at the same moment may be left out of the count.
         """
         deadline = self._store.deadline()
         life = tokens.token_life(token)
@@ -210,35 +212,33 @@ class AppSessions:
             if item is None or (counter is None and life.no_resave):
                 return None
             counter = counter or Item(_FIRST, 2 * item.left, 0)
+            started = time.monotonic()
             new_token = tokens.new_token(self._tag, life)
             new = self._listed(tokens.hashed(new_token), tokens.hashed(self._decoded(item.value)[1]), life)
             moving = (
-                Add(new.counter, counter.value, counter.left),
+                Add(new.counter, counter.value, counter.left if life.no_resave else counter_life(life)),
                 *new.listing,
                 Add(new.key, item.value, item.left),
             )
-            ending = (
-                Delete(key, item.cas),
-                Read(counter_key, _OLD_COUNTER_S),  # its last value, as reads may be counting right now
-                *new.listing,  # the first one may be wiped before the session is there: this counter is old
-            )
+            # The old counter tells its last value, as reads may be counting right now, and goes by itself.
+            ending = (Delete(key, item.cas), Read(counter_key, _OLD_COUNTER_S))
             undo = (Delete(new.key), Delete(new.counter), Read(counter_key, counter.left))
             try:
                 if self._store.refuses_when_full:
                     _, *listed, _ = self._run(moving, deadline=deadline)
-                    self._relist(new, listed, deadline)
-                    answers = self._run(ending, deadline=deadline)
+                    self._relist(new, listed, started, deadline)
+                    ended, counted = self._run(ending, deadline=deadline)
                 else:
-                    answers = self._run((*moving, *ending), deadline=deadline)[len(moving) :]
+                    _, *listed, _, ended, counted = self._run((*moving, *ending), deadline=deadline)
             except WriteRefused:
                 self._run(undo, deadline=deadline)
                 raise
-            ended, counted, *listed = answers
             if ended is Outcome.DONE:
                 if counted is not None and counted.value != counter.value:
-                    recount = (Delete(new.counter), Add(new.counter, counted.value, counter.left))
+                    left = counter.left if life.no_resave else counter_life(life)
+                    recount = (Delete(new.counter), Add(new.counter, counted.value, left))
                     self._run(recount, deadline=deadline)
-                self._relist(new, listed, deadline)
+                self._relist(new, listed, started, deadline)
                 return new_token
             self._run(undo, deadline=deadline)
             if ended is Outcome.MISSING:

@@ -13,6 +13,7 @@ from .index import Bucket, Entry, Index, entry
 from .keys import AppKeys
 from .sessions import counter_life
 from .store.operations import FOREVER, Delete, DeleteMany, LeftMany, Outcome, ReadMany, Store, Swap
+from .tokens import Life
 
 _log = logging.getLogger("memsessions.wipe")
 
@@ -64,6 +65,14 @@ def _wipe_group(store: Store, keys: AppKeys, group: list[Bucket]) -> tuple[int, 
     return wiped, changed
 
 
+def is_old(life: Life, counter_left: int) -> bool:
+    """Whether a counter is not that of a session which is just being made or moved.
+
+    The counter of a `no_resave` session cannot tell: it brings its end along when it is moved.
+    """
+    return not life.no_resave and counter_life(life) - counter_left >= BEING_MADE_S
+
+
 def _dead(store: Store, keys: AppKeys, entries: list[Entry]) -> set[bytes]:
     """The sessions that are gone for good."""
     names = [item.session for item in entries]
@@ -75,7 +84,7 @@ def _dead(store: Store, keys: AppKeys, entries: list[Entry]) -> set[bytes]:
         if counter_left is None:
             if left is None or item.life.no_resave:
                 dead.add(item.session)
-        elif left is None and counter_life(item.life) - counter_left >= BEING_MADE_S:
+        elif left is None and is_old(item.life, counter_left):
             orphans.append(item.session)
     if orphans:
         store.run((DeleteMany(keys.reads, orphans),))
