@@ -147,7 +147,7 @@ class Connection:
     def is_clean(self) -> bool:
         """Whether nothing has come in since the last reply: no end of the connection, no stray byte."""
         try:
-            if self._rest:
+            if self._rest or self.sock.fileno() < 0:  # closed after a fork; another file may have its number
                 return False
             if not self._wait_in(0):
                 return True

@@ -120,7 +120,7 @@ class MemcachedStore:
 
     def _acquire(self, deadline: float, check: bool) -> tuple[Connection, bool]:
         """A connection, and whether it was used before; with a check, one that the server has not ended."""
-        while (connection := self._pool.take()) is not None:
+        while (connection := self._take()) is not None:
             if not check and connection.greeted and connection.lender is None:
                 return connection, True
             if connection.is_clean():
@@ -129,6 +129,13 @@ class MemcachedStore:
                 return connection, True
             self._discard(connection)
         return self._connect(deadline), False
+
+    def _take(self) -> Connection | None:
+        try:
+            return self._pool.take()
+        except Broken as error:  # a shared pool has its limit
+            self._raise_translated(error)
+            raise
 
     def _connect(self, deadline: float) -> Connection:
         try:
