@@ -18,8 +18,8 @@ from .config import (
     DEFAULT_SERVER,
     check_ns,
     check_number,
-    from_environment,
     open_store,
+    with_environment,
 )
 from .errors import ClientClosed, StoreDamaged
 from .index import Index
@@ -140,7 +140,7 @@ class SessionsClient:
         Raises:
             ConfigurationError: names the variable that is not usable.
         """
-        return cls(**{**from_environment(os.environ if environ is None else environ), **options})
+        return cls(**with_environment(os.environ if environ is None else environ, options))
 
     # ------------------------------------------------------------------------------- one session
 
@@ -176,8 +176,9 @@ class SessionsClient:
         check.check_ttl(ttl)
         check.check_flag("no_resave", no_resave)
         data = None if d is None else without_none(check.checked_data(d, self._item_bytes))
-        first = [] if app in self._registered else self._registry.entering(app)
-        token = serving.sessions.create(id, ip, Life(ttl, no_resave), data or None, first)
+        deadline = self._store.deadline()
+        first = [] if app in self._registered else self._registry.entering(app, deadline)
+        token = serving.sessions.create(id, ip, Life(ttl, no_resave), data or None, first, deadline)
         self._registered.add(app)
         return {"token": token}
 

@@ -26,6 +26,7 @@ _FORMS = '"host", "host:port", "[::1]:11211", (host, port), "unix:/path" or "mem
 
 # No wait can be longer: it is given in milliseconds, as a C int.
 _MOST = 2_000_000
+_LEAST_S = 0.001
 _MOST_ITEM_BYTES = 1024**3  # memcached's own limit for `-I`
 
 
@@ -54,8 +55,8 @@ def parse_server(server: object) -> tuple[str, int] | str:
             return server.removeprefix("unix:")
         if match := _BRACKETED.fullmatch(server):
             return match[1], _port(match[2] or DEFAULT_PORT)
-        host, _, port = server.partition(":")
-        if _HOST.fullmatch(host):
+        host, colon, port = server.partition(":")
+        if _HOST.fullmatch(host) and (port or not colon):
             return host, _port(port or DEFAULT_PORT)
     raise ConfigurationError(f"servers must be {_FORMS}, not {server!r}")
 
@@ -86,8 +87,8 @@ def open_store(
     max_item_bytes: int,
 ) -> Store:
     """The store that these arguments name. Nothing is contacted."""
-    check_number("timeout", timeout, 0.001)
-    check_number("connect_timeout", connect_timeout, 0.001)
+    check_number("timeout", timeout, _LEAST_S)
+    check_number("connect_timeout", connect_timeout, _LEAST_S)
     check_number("max_item_bytes", max_item_bytes, 4096, whole=True, most=_MOST_ITEM_BYTES)
     _check_credentials(username, password)
     if isinstance(servers, (list, dict, set)):
@@ -164,6 +165,18 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return arguments
 
 
+def with_environment(environ: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that variables and options give together; options win."""
+    arguments = {**from_environment(environ), **options}
+    if "username" not in options and "password" not in options:
+        try:
+            _check_credentials(arguments.get("username"), arguments.get("password"))
+        except ConfigurationError as error:
+            variables = "MEMSESSIONS_USERNAME and MEMSESSIONS_PASSWORD are"
+            raise ConfigurationError(f"{variables} not usable: {error}") from None
+    return arguments
+
+
 def _tls_from(environ: Mapping[str, str]) -> ssl.SSLContext | None:
     try:
         if not _flag(environ.get("MEMSESSIONS_TLS", "") or "1"):
@@ -184,10 +197,10 @@ def _servers(text: str) -> str:
     return text
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def _whole(least: int, most: int = _MOST) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and int(text) >= least):
-            raise ValueError(f"it must be an integer from {least} on")
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+            raise ValueError(f"it must be an integer from {least} to {most}")
         return int(text)
 
     return parse
@@ -198,8 +211,8 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds <= _MOST:
-        raise ValueError("it must be a number of seconds above 0")
+    if not _LEAST_S <= seconds <= _MOST:
+        raise ValueError(f"it must be a number of seconds from {_LEAST_S} to {_MOST}")
     return seconds
 
 
@@ -226,5 +239,5 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "MEMSESSIONS_CONNECT_TIMEOUT": ("connect_timeout", _seconds),
     "MEMSESSIONS_USERNAME": ("username", str),
     "MEMSESSIONS_PASSWORD": ("password", str),
-    "MEMSESSIONS_MAX_ITEM_BYTES": ("max_item_bytes", _whole(4096)),
+    "MEMSESSIONS_MAX_ITEM_BYTES": ("max_item_bytes", _whole(4096, _MOST_ITEM_BYTES)),
 }

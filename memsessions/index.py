@@ -38,7 +38,7 @@ from .store.operations import (
     SizeMany,
     Store,
 )
-from .tokens import LIFE_LENGTH, NAME_LENGTH, Life, life_text, parse_life
+from .tokens import ALPHABET, LIFE_LENGTH, NAME_LENGTH, Life, life_text, parse_life
 
 BUCKETS = 512
 SEGMENTS = 32
@@ -53,6 +53,9 @@ _FULL_AGAIN_S = 60.0
 # A scan reads buckets up to this many bytes at a time, and hands out groups of about this many records.
 _READ_BYTES = 400_000
 GROUP_RECORDS = 2_000
+
+# What records are made of.
+_CHARACTERS = f"{ALPHABET}+/".encode()
 
 _BUCKET_NAMES = [b"%d" % bucket for bucket in range(BUCKETS)]
 
@@ -124,8 +127,10 @@ class Index:
         if not self._is_full(bucket):
             return [Add(key, b"", FOREVER), Append(key, record), SizeMany(self._keys.buckets, (name,))]
         key = self._keys.segments + _segment_name(bucket, _segment_of(session))
-        # The flag comes after the record: who clears it and then looks sees the record.
-        return [Add(key, b"", FOREVER), Append(key, record), Add(self._keys.spilled, b"", FOREVER)]
+        # The flag is set, and its unique changed, after the record: who takes it back has seen the record,
+        # or finds the flag changed.
+        flag = self._keys.spilled
+        return [Add(key, b"", FOREVER), Append(key, record), Add(flag, b"", FOREVER), Append(flag, b"")]
 
     def listed(self, user: bytes, answers: list[Any]) -> bool:
         """Whether a listing took effect: its bucket may have been wiped and removed, or be unable to grow.
@@ -137,7 +142,7 @@ class Index:
             if not answers[0] or random.random() < _ASK_AGAIN:  # noqa: S311  not a secret
                 self._known.discard(bucket)
             return bool(answers[0])
-        _, appended, more = answers
+        _, appended, more, *_ = answers
         if isinstance(more, list):
             if (more[0] or 0) > FULL_BYTES:
                 self.mark_full(user)
@@ -157,11 +162,13 @@ class Index:
 
     # ------------------------------------------------------------------------------------- reading
 
-    def of_user(self, user: bytes, first: Batch = ()) -> list[Entry]:
+    def of_user(self, user: bytes, first: Batch = (), deadline: float | None = None) -> list[Entry]:
         """The records of one user, read after the operations given. One round trip; two if it has spilled."""
         bucket = _bucket_of(user)
         key = self._keys.buckets + _BUCKET_NAMES[bucket]
-        *_, home, spilled = self._store.run((*first, Read(key), Read(self._keys.spilled)), repeatable=True)
+        *_, home, spilled = self._store.run(
+            (*first, Read(key), Read(self._keys.spilled)), repeatable=True, deadline=deadline
+        )
         buckets = [] if home is None else [self._bucket(key, home)]
         if spilled is not None:
             names = [_segment_name(bucket, segment) for segment in range(SEGMENTS)]
@@ -211,7 +218,7 @@ class Index:
         return [self._bucket(prefix + name, item) for name, item in found if item is not None]
 
     def _bucket(self, key: bytes, item: Item) -> Bucket:
-        if len(item.value) % RECORD_LENGTH:
+        if len(item.value) % RECORD_LENGTH or item.value.translate(None, _CHARACTERS):
             raise StoreDamaged(self._store.server, "an index item is not made of whole records")
         return Bucket(key, item.cas, item.value)
 
@@ -220,11 +227,8 @@ class Index:
     def forget_spilled(self) -> None:
         """Take the flag back if no segment is left."""
         (spilled,) = self._store.run((Read(self._keys.spilled),), repeatable=True)
-        if spilled is None or self._has_segments():
-            return
-        self._store.run((Delete(self._keys.spilled),))
-        if self._has_segments():  # a record that came in between, whose flag may be gone
-            self._store.run((Add(self._keys.spilled, b"", FOREVER),))
+        if spilled is not None and not self._has_segments():
+            self._store.run((Delete(self._keys.spilled, spilled.cas),))
 
     def _has_segments(self) -> bool:
         return any(size is not None for _names, sizes in self._segment_sizes() for size in sizes)

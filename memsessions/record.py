@@ -8,7 +8,7 @@ Read counts, idle time and what is left of a life are not in it: they change on 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
@@ -42,12 +42,15 @@ def without_none(d: Mapping[str, Scalar]) -> Data:
     return {key: value for key, value in d.items() if value is not None}
 
 
-def shown(record: Record, reads: int, idle: int, left: int | None) -> Session:
-    """The session that a record and its counter show; `left` is what a fixed life has left."""
+def shown(record: Record, reads: bytes, idle: int, left: int | None) -> Session:
+    """The session that a record and its counter show; `left` is what a fixed life has left.
+
+    Raises `ValueError` where the counter is not a number.
+    """
     _, user, ip, ttl, no_resave, w, d = record
     session: Session = {
         "id": user,
-        "r": reads,
+        "r": int(reads),
         "w": w,
         "idle": idle,
         "ttl": ttl if left is None else left,
@@ -67,20 +70,24 @@ def encode(record: Record) -> bytes:
 def decode(value: bytes) -> Record:
     """The record that bytes stand for. Raises `ValueError` where they stand for none."""
     try:
-        record: Record = orjson.loads(value)
-        if len(record) == _FIELDS and record[0] == _SCHEMA:
-            return record
-    except (TypeError, ValueError):  # the parser's own message shows what it read
-        pass
+        parsed: Any = orjson.loads(value)
+    except ValueError:  # its message shows what it read
+        parsed = None
+    if _is_record(parsed):
+        return cast("Record", parsed)
     raise ValueError(_REFUSAL)
 
 
 def decode_many(values: list[bytes]) -> list[Record]:
     """As `decode`, for many at the cost of one call to the parser."""
     try:
-        records: list[Record] = orjson.loads(b"[%b]" % b",".join(values))
-        if len(records) == len(values) and all(len(r) == _FIELDS and r[0] == _SCHEMA for r in records):
-            return records
-    except (TypeError, ValueError):
-        pass
+        records: list[Any] = orjson.loads(b"[%b]" % b",".join(values))
+    except ValueError:  # its message shows what it read
+        records = []
+    if len(records) == len(values) and all(map(_is_record, records)):
+        return records
     raise ValueError(_REFUSAL)
+
+
+def _is_record(parsed: Any) -> bool:
+    return type(parsed) is list and len(parsed) == _FIELDS and parsed[0] == _SCHEMA

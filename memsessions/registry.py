@@ -13,14 +13,14 @@ class Registry:
         self._store = store
         self._key = root + b":apps"
 
-    def names(self) -> list[str]:
+    def names(self, deadline: float | None = None) -> list[str]:
         """Every app, once. One round trip."""
-        (item,) = self._store.run((Read(self._key),), repeatable=True)
+        (item,) = self._store.run((Read(self._key),), repeatable=True, deadline=deadline)
         lines = [] if item is None else item.value.decode(errors="replace").split("\n")
         return list(dict.fromkeys(filter(is_app, lines)))
 
-    def entering(self, app: str) -> list[Operation]:
+    def entering(self, app: str, deadline: float | None = None) -> list[Operation]:
         """The operations that enter an app, none where it is known. One round trip."""
-        if app in self.names():
+        if app in self.names(deadline):
             return []
         return [Add(self._key, b"", FOREVER), Append(self._key, b"%b\n" % app.encode())]

@@ -21,7 +21,7 @@ from .types import Session
 from .wiping import is_old
 
 # A batch asks for at most this many sessions; it begins small, as they may be large.
-_BATCH_MIN, _BATCH_MAX = 64, 1_000
+_BATCH_MIN, _BATCH_MAX = 128, 1_000
 _BATCH_BYTES = 2_000_000
 # A call that ends sessions looks again for those that appeared meanwhile, at most this often.
 _PASSES = 10
@@ -39,8 +39,9 @@ class Scans:
 
     def of_user(self, id: str) -> list[Session]:
         """The sessions of a user, the last used first. Two round trips."""
-        names = [item.session for item in self._index.of_user(hashed(id))]
-        return sorted((s for s in self._sessions(names) if s["id"] == id), key=_idle)
+        deadline = self._store.deadline()
+        names = [item.session for item in self._index.of_user(hashed(id), deadline=deadline)]
+        return sorted((s for s in self._sessions(names, deadline=deadline) if s["id"] == id), key=_idle)
 
     def active(self, dt: int) -> list[Session]:
         """The sessions of the app that were used in the last `dt` seconds, the last used first."""
@@ -83,7 +84,9 @@ class Scans:
             )
         return len(users)
 
-    def _sessions(self, names: Iterable[bytes], dt: int | None = None) -> Iterator[Session]:
+    def _sessions(
+        self, names: Iterable[bytes], dt: int | None = None, deadline: float | None = None
+    ) -> Iterator[Session]:
         """Those that are there, and were used in the last `dt` seconds."""
         size = _BATCH_MIN
         ahead = iter(names)
@@ -92,7 +95,7 @@ class Scans:
             while some := list(islice(ahead, size)):
                 yield PeekMany(self._keys.sessions, some), PeekMany(self._keys.reads, some)
 
-        for items, counters in self._store.stream(batches()):
+        for items, counters in self._store.stream(batches(), deadline):
             living = [pair for pair in zip(items, counters, strict=True) if pair[0] is not None]
             values = [item[0] for item, _ in living]
             size = _next_size(values, len(items))
@@ -103,7 +106,11 @@ class Scans:
                 idle = max(0, ttl + 1 - left)
                 if dt is None or idle <= dt:
                     reads, reads_left = counter or (b"1", 0)
-                    yield record.shown(found, int(reads), idle, reads_left - 1 if no_resave else None)
+                    try:
+                        yield record.shown(found, reads, idle, reads_left - 1 if no_resave else None)
+                    except ValueError:
+                        reason = "what stands under a counter's key is no number"
+                        raise StoreDamaged(self._store.server, reason) from None
 
     def _decoded(self, values: list[bytes]) -> list[record.Record]:
         try:
@@ -123,12 +130,17 @@ class Scans:
         total = 0
         seen: set[bytes] = set()
         counters: list[DeleteMany] = []
+        deadline: float | None = self._store.deadline()
         for _pass in range(_PASSES):
-            entries = [item for item in self._index.of_user(user, counters) if item.session not in seen]
+            listed = self._index.of_user(user, counters, deadline)
+            entries = [item for item in listed if item.session not in seen]
             if not entries:
                 break
             seen.update(item.session for item in entries)
-            killed, names, missing = self._counted(entries, self._store.run(self._ending(entries)))
+            if len(seen) > _BATCH_MAX:
+                deadline = None  # too many for one; each packet has its own then
+            answers = self._store.run(self._ending(entries), deadline=deadline)
+            killed, names, missing = self._counted(entries, answers)
             total += killed + self._kill_late(missing)
             counters = [DeleteMany(self._keys.reads, names)]
         return total

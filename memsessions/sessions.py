@@ -66,9 +66,8 @@ class AppSessions:
         self._item_bytes = item_bytes
         self._tag = tokens.server_tag(store.server)
 
-    def create(self, id: str, ip: str, life: Life, d: Data | None, first: Batch = ()) -> str:
+    def create(self, id: str, ip: str, life: Life, d: Data | None, first: Batch, deadline: float) -> str:
         """Make a session, after the operations given, and return its token. One round trip."""
-        deadline = self._store.deadline()
         value = record.encode(record.new_record(id, ip, life.ttl, life.no_resave, d))
         user = tokens.hashed(id)
         left = life.ttl + 1
@@ -108,36 +107,36 @@ class AppSessions:
 
     def read(self, token: str) -> Session | None:
         """Read, count and renew a session. One round trip."""
+        deadline = self._store.deadline()
         ttl, no_resave = tokens.token_life(token)
         name = tokens.hashed(token)
-        touch = ttl + 1
-        renewed = None if no_resave else 2 * touch
-        visit = Visit(self._keys.sessions + name, self._keys.reads + name, touch, renewed)
-        for attempt in range(_ATTEMPTS):
-            try:
-                ((value, left, reads, reads_left),) = self._run((visit,), repeatable=True)
-                break
-            except StoreFull:
-                # Counting needs memory only while somebody else reads the counter, and has not happened.
-                if attempt == _ATTEMPTS - 1:
-                    raise
+        key, counter, touch = self._keys.sessions + name, self._keys.reads + name, ttl + 1
+        visit = Visit(key, counter, touch, None if no_resave else 2 * touch)
+        try:
+            ((value, left, reads, reads_left),) = self._run((visit,), repeatable=True, deadline=deadline)
+        except StoreFull:
+            # memcached can want memory to count what somebody else is reading. Read on, then, uncounted.
+            item, counted = self._run((Read(key, touch), Read(counter)), repeatable=True, deadline=deadline)
+            value, left = (None, 0) if item is None else item[:2]
+            reads, reads_left = (
+                (None, 0) if counted is None else (b"%d" % (int(counted.value) + 1), counted.left)
+            )
         if value is None:
+            if reads is not None:  # of a session that has ended or moved; the call has just renewed it
+                self._run((Delete(counter),), deadline=deadline)
             return None
         if reads is None:
-            reads = None if no_resave else self._recount(name, touch)
+            reads = None if no_resave else self._recount(key, counter, touch, deadline)
             if reads is None:
                 return None
-        fixed_left = reads_left - 1 if no_resave else None
-        return record.shown(self._decoded(value), int(reads), max(0, touch - left), fixed_left)
+        return self._shown(self._decoded(value), reads, touch - left, reads_left - 1 if no_resave else None)
 
-    def _recount(self, name: bytes, touch: int) -> bytes | None:
+    def _recount(self, key: bytes, counter: bytes, touch: int, deadline: float) -> bytes | None:
         """A counter for a session that has lost its own: evicted, or gone because the session was killed."""
-        counter, key = self._keys.reads + name, self._keys.sessions + name
-        deadline = self._store.deadline()
         batch = (Add(counter, _FIRST, 2 * touch), Count(counter, 2 * touch), Read(key))
         added, counted, item = self._run(batch, deadline=deadline)
         if item is not None:
-            return cast(Item, counted).value
+            return _FIRST if counted is None else cast(Item, counted).value
         if added:
             self._run((Delete(counter),), deadline=deadline)
         return None
@@ -173,7 +172,7 @@ class AppSessions:
                 if counter is None:
                     return None
                 fixed_left = counter.left - 1 if no_resave else None
-                return record.shown(found, int(counter.value), max(0, touch - item.left), fixed_left)
+                return self._shown(found, counter.value, touch - item.left, fixed_left)
             collisions += 1
             if collisions > 1:  # many write at once: spread them out
                 time.sleep(random.random() * 0.0005 * min(collisions, 10))  # noqa: S311  not a secret
@@ -243,6 +242,12 @@ class AppSessions:
             self._run(undo, deadline=deadline)
             if ended is Outcome.MISSING:
                 return None
+
+    def _shown(self, found: Record, reads: bytes, idle: int, fixed_left: int | None) -> Session:
+        try:
+            return record.shown(found, reads, max(0, idle), fixed_left)
+        except ValueError:
+            raise StoreDamaged(self._store.server, "what stands under a counter's key is no number") from None
 
     def _decoded(self, value: bytes) -> Record:
         try:

@@ -62,7 +62,7 @@ def parse_life(text: str | bytes) -> Life:
     """
     number = 0
     for character in text if isinstance(text, str) else text.decode():
-        number = number * 62 + ALPHABET.index(character)
+        number = number * 62 + ALPHABET.find(character)
     return Life(min(max(number // 2, TTL_MIN_S), TTL_MAX_S), bool(number % 2))
 
 

@@ -119,6 +119,7 @@ class Connection:
         "greeted",
         "last_used",
         "lender",
+        "on_lost",
         "refuses_when_full",
         "sock",
     )
@@ -127,6 +128,7 @@ class Connection:
         sock.setblocking(False)
         self.sock = sock
         self.lender = lender  # the pymemcache client that the socket was borrowed with
+        self.on_lost: Callable[[Any], None] | None = None
         self.greeted = False
         self.refuses_when_full = False
         self._tls = isinstance(sock, ssl.SSLSocket)
@@ -138,6 +140,9 @@ class Connection:
 
     def __del__(self) -> None:
         self.close()
+        on_lost = getattr(self, "on_lost", None)  # there is none if its maker was interrupted
+        if on_lost is not None:
+            on_lost(self.lender)
 
     def close(self) -> None:
         # A TLS connection says no goodbye: after a fork that would end the other process's session.
@@ -195,9 +200,13 @@ class Connection:
         """One packet out, its whole reply in, and nothing else."""
         fence = self.send(batch, deadline)
         answers = self.receive(batch, fence, item_bytes, deadline)
+        self.check_end()
+        return answers
+
+    def check_end(self) -> None:
+        """That nothing came after the reply."""
         if self._rest:
             raise ProtocolError("the server says more than it was asked for")
-        return answers
 
     def send(self, batch: Batch, deadline: float) -> bytes:
         """Send a batch, closed by a fence, and return the reply line that will end its reply.

@@ -45,6 +45,7 @@ class MemcachedStore:
         self._pool: Pool = SharedPool(shared_pool) if shared_pool is not None else Pool()
         self.refuses_when_full = False  # as the last server that was greeted said
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._forks = 0
         forks.call_in_child(self, MemcachedStore._after_fork_in_child)
 
     # ------------------------------------------------------------------------------------- running
@@ -83,24 +84,26 @@ class MemcachedStore:
         pool.put(connection)
         return answers
 
-    def stream(self, batches: Iterable[Batch]) -> Iterator[list[Any]]:
+    def stream(self, batches: Iterable[Batch], deadline: float | None = None) -> Iterator[list[Any]]:
         waiting: tuple[Batch, bytes] | None = None
         connection: Connection | None = None
         pool = self._pool
         try:
             for batch in batches:
                 # Each batch has a deadline of its own: a scan may be long, a silence may not.
-                deadline = self.deadline()
+                until = deadline or self.deadline()
                 if connection is None:
-                    connection, _reused = self._acquire(deadline, check=True)
-                fence = connection.send(batch, deadline)
+                    connection, _reused = self._acquire(until, check=True)
+                fence = connection.send(batch, until)
                 if waiting is not None:
-                    yield connection.receive(*waiting, self._item_bytes, deadline)
+                    yield connection.receive(*waiting, self._item_bytes, until)
+                    deadline = None
                 waiting = (batch, fence)
             if connection is None or waiting is None:
                 return
-            deadline = self.deadline()
-            answers = connection.receive(*waiting, self._item_bytes, deadline)
+            until = deadline or self.deadline()
+            answers = connection.receive(*waiting, self._item_bytes, until)
+            connection.check_end()
         except BaseException as error:
             # Also when the caller stops asking: the replies that are on their way go with the connection.
             if connection is not None:
@@ -138,11 +141,17 @@ class MemcachedStore:
             raise
 
     def _connect(self, deadline: float) -> Connection:
-        try:
-            connection = self._pool.connect(self._template, self._connect_timeout_s, deadline)
-        except Exception as error:
-            self._raise_translated(error)
-            raise
+        while True:
+            generation = self._forks
+            try:
+                connection = self._pool.connect(self._template, self._connect_timeout_s, deadline)
+            except Exception as error:
+                self._raise_translated(error)
+                raise
+            self._open.add(connection)
+            if generation == self._forks:
+                break
+            connection.close()  # opened by the parent, in the middle of which a signal handler forked
         self._greet(connection, deadline)
         return connection
 
@@ -165,6 +174,7 @@ class MemcachedStore:
 
         A call that was in the middle of an exchange when its thread forked finds its socket closed.
         """
+        self._forks += 1
         for connection in self._open.copy():
             connection.close()
         self._open = weakref.WeakSet()

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .. import forks
-from ..errors import ItemTooLarge, StoreFull, WriteRefused
+from ..errors import ItemTooLarge, StoreDamaged, StoreFull, WriteRefused
 from .operations import (
     Add,
     Append,
@@ -102,7 +102,11 @@ class MemoryStore:
             raise refused
         return answers
 
-    def stream(self, batches: Iterable[Batch]) -> Iterator[list[Any]]:
+    def stream(
+        self,
+        batches: Iterable[Batch],
+        deadline: float | None = None,  # noqa: ARG002
+    ) -> Iterator[list[Any]]:
         return map(self.run, batches)
 
     def ping(self) -> None:
@@ -160,7 +164,10 @@ class MemoryStore:
         entry = self._live(op.key, now)
         if entry is None:
             return None
-        value = b"%d" % (int(entry.value) + 1)
+        try:
+            value = b"%d" % (int(entry.value) + 1)
+        except ValueError:
+            raise StoreDamaged(self.server, "what is to be counted is no number") from None
         ends = entry.ends if op.touch is None else _ends(op.touch, now)
         self._write(op.key, value, ends, now)
         return Item(value, _left(entry, now), 0)

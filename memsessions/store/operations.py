@@ -173,10 +173,11 @@ class Store(Protocol):
         `ItemTooLarge` when a write was refused, after everything else in the batch was done.
         """
 
-    def stream(self, batches: Iterable[Batch]) -> Iterator[list[Any]]:
+    def stream(self, batches: Iterable[Batch], deadline: float | None = None) -> Iterator[list[Any]]:
         """The answers to many batches, each sent before the reply to the one before it is awaited.
 
-        Holds the replies of two batches at most. Raises as `run` does; nothing is repeated.
+        Holds the replies of two batches at most. Raises as `run` does; nothing is repeated. The deadline
+        is that of the first batch; each further one has its own.
         """
 
     def ping(self) -> None:

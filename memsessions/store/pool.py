@@ -67,39 +67,61 @@ class SharedPool(Pool):
     def __init__(self, pool: Any) -> None:
         super().__init__()
         self._lender = pool
+        # What was borrowed for a call that was interrupted. Its finalizer may run anywhere, also under the
+        # lender's lock, so it is given back with the next loan.
+        self._lost: deque[Any] = deque()
 
     def _borrow(self) -> Any:
+        while self._lost:
+            self._lender.destroy(self._lost.popleft())
         try:
             return self._lender.get()
         except RuntimeError:
             raise Broken(f"all {self._lender.max_size} connections of the shared pool are in use") from None
 
     def connect(self, template: Any, connect_timeout: float, deadline: float) -> Connection:
-        client = self._borrow()
+        client = None
         try:
+            client = self._borrow()
             client.close()
             client.sock = open_socket(template, connect_timeout, deadline)
-            client._memsessions = Connection(client.sock, lender=client)  # noqa: SLF001
+            return self._lent(client, None)
         except BaseException:
-            self._lender.destroy(client)
+            if client is not None:
+                self._lender.destroy(client)
             raise
-        return client._memsessions  # type: ignore[no-any-return]  # noqa: SLF001
 
     def take(self) -> Connection | None:
-        client = self._borrow()
-        if client.sock is None:
+        client = None
+        try:
+            client = self._borrow()
+            kept = client.__dict__.pop("_memsessions", None)
+            if client.sock is not None:
+                return self._lent(client, kept)
             self._lender.release(client)
-            return None
-        connection: Connection | None = getattr(client, "_memsessions", None)
-        if connection is None or connection.sock is not client.sock:
-            connection = client._memsessions = Connection(client.sock, lender=client)  # noqa: SLF001
-        connection.sock.setblocking(False)
-        return connection
+        except BaseException:
+            if client is not None:
+                self._lender.destroy(client)
+            raise
+        return None
+
+    def _lent(self, client: Any, kept: Connection | None) -> Connection:
+        if kept is None or kept.sock is not client.sock:
+            kept = Connection(client.sock, lender=client)
+        kept.on_lost = self._lost.append
+        kept.sock.setblocking(False)
+        return kept
 
     def put(self, connection: Connection) -> None:
         client = connection.lender
-        connection.sock.settimeout(client.timeout)  # as its other users expect it
-        self._lender.release(client)
+        try:
+            connection.sock.settimeout(client.timeout)  # as its other users expect it
+            client._memsessions = connection  # noqa: SLF001
+            connection.on_lost = None
+            self._lender.release(client)
+        except BaseException:
+            self._lender.destroy(client)
+            raise
 
     def forget(self, connection: Connection) -> None:
         self._lender.destroy(connection.lender)

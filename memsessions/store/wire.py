@@ -190,7 +190,7 @@ def _word(answers: dict[bytes, Any]) -> Callable[[_Lines, Any], Any]:
 
 def _unexpected(line: bytes) -> Exception:
     """The error for a line that is none of the answers to what was asked."""
-    if line.startswith(b"SERVER_ERROR out of memory"):
+    if line[:26].lower() == b"server_error out of memory":
         return Refused(too_large=False)
     if line.startswith(b"SERVER_ERROR object too large"):
         return Refused(too_large=True)

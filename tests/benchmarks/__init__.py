@@ -1,0 +1,1 @@
+"""How fast memsessions is, next to plain cache reads: `python -m tests.benchmarks`, in the project's root."""

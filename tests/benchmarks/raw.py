@@ -1,0 +1,117 @@
+"""Talking to memcached without a client: the least that an exchange of the same bytes can cost."""
+
+from __future__ import annotations
+
+import re
+import socket
+import urllib.parse
+from collections.abc import Callable, Iterator
+
+from ..support.memcached import Memcached
+from ..support.proxy import Proxy
+
+_CHUNK = 2_000
+_RECEIVE = 1 << 18
+_END = b"MN\r\n"  # the answer to `mn`
+
+
+def recorded(server: Memcached, call: Callable[[str], object]) -> bytes:
+    """The packet that a call sends; it gets the address to send it to, and must call twice.
+
+    The first of the two opens the connection; of what the second sends, one packet is expected.
+    """
+    with Proxy(("127.0.0.1", server.port)) as proxy:
+        packets: list[bytes] = []
+
+        def note(chunk: bytes) -> bytes:
+            packets.append(chunk)
+            return chunk
+
+        proxy.to_server = note
+        call(proxy.address)
+        return packets[-1]
+
+
+class RawExchange:
+    """Sends one packet over and over, on a blocking socket, and reads until its last line has come back."""
+
+    def __init__(self, server: Memcached, packet: bytes) -> None:
+        self._sock = server.connect()
+        self._sock.settimeout(None)
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._packet = packet
+        self._sock.sendall(packet)
+        self._end = self._sock.recv(_RECEIVE).splitlines(keepends=True)[-1]
+
+    def __call__(self, _argument: object = None) -> bytes:
+        self._sock.sendall(self._packet)
+        reply = self._sock.recv(_RECEIVE)
+        while not reply.endswith(self._end):
+            reply += self._sock.recv(_RECEIVE)
+        return reply
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def pipelined(sock: socket.socket, packets: list[bytes], lines_each: list[int]) -> bytes:
+    """The replies to all packets, of so many lines each; the next packet is sent before a reply is read."""
+    chunks = []
+    received = wanted = 0
+    sock.sendall(packets[0])
+    for following, lines in zip([*packets[1:], b""], lines_each, strict=True):
+        sock.sendall(following)
+        wanted += lines
+        while received < wanted:
+            chunk = sock.recv(_RECEIVE)
+            received += chunk.count(b"\n")
+            chunks.append(chunk)
+    return b"".join(chunks)
+
+
+class Snapshot:
+    """Everything that a namespace holds on a server, to be put back as it was.
+
+    That is how 100,000 sessions are there again a second after they were killed.
+    """
+
+    def __init__(self, server: Memcached, ns: str) -> None:
+        self.names = _names(server, ns)
+        self._server = server
+        self._passing: list[bytes] = []  # packets that store the items that expire
+        self._lasting: list[bytes] = []  # and those that do not, which is what sessions leave behind
+        for start in range(0, len(self.names), _CHUNK):
+            names = self.names[start : start + _CHUNK]
+            reply = server.ask(b"".join([b"mg %b v t\r\n" % name for name in names]) + b"mn\r\n", _END)
+            passing, lasting = [], []
+            for name, (left, value) in zip(names, _values(reply), strict=True):
+                if left < 0:
+                    lasting.append(b"ms %b %d q\r\n%b\r\n" % (name, len(value), value))
+                else:
+                    passing.append(b"ms %b %d T%d q\r\n%b\r\n" % (name, len(value), left, value))
+            self._passing.append(b"".join([*passing, b"mn\r\n"]))
+            self._lasting.append(b"".join([*lasting, b"mn\r\n"]))
+
+    def restore(self, *, lasting_only: bool = False) -> None:
+        """Put back everything, or only what is left of sessions once they have expired."""
+        for packet in self._lasting if lasting_only else [*self._passing, *self._lasting]:
+            # Quiet stores answer only when they fail.
+            if self._server.ask(packet, _END) != _END:
+                raise RuntimeError("the server refused a part of what was to be restored")
+
+
+def _names(server: Memcached, ns: str) -> list[bytes]:
+    """Every key of a namespace. A dump of the lists of recent use (`all`) can miss items moving in them."""
+    dump = server.ask(b"lru_crawler metadump hash\r\n", b"END\r\n").decode()
+    names = [urllib.parse.unquote(name) for name in re.findall(r"^key=(\S+)", dump, re.MULTILINE)]
+    return [name.encode() for name in names if name.startswith(f"{ns}:")]
+
+
+_VALUE = re.compile(rb"VA (\d+) t(-?\d+)\r\n")
+
+
+def _values(reply: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while match := _VALUE.match(reply, at):
+        at = match.end() + int(match[1]) + 2
+        yield int(match[2]), reply[match.end() : at - 2]

@@ -1,0 +1,128 @@
+"""Comparing sessions although the server's clock may tick during a test, and looking into a store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote
+
+from memsessions import Session
+from memsessions.store.memory import MemoryStore, named_store
+
+from .memcached import Memcached
+
+if TYPE_CHECKING:
+    from ..conftest import Where
+
+T = TypeVar("T")
+
+#: A token that nobody was given.
+UNKNOWN = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01"
+
+KEYS = ["id", "r", "w", "idle", "ttl", "ip", "d"]
+# How often to try to get something done between two ticks of a clock that ticks once a second.
+_ATTEMPTS = 50
+
+
+class LooksTwice(Memcached):
+    """A server all of whose keys are found, and quickly.
+
+    A dump of the lists misses an item now and then, about once in several thousand dumps; what one misses
+    the next one has. A dump of the hash table misses none, but takes ten times as long, and may never end.
+    """
+
+    def keys(self, ns: str) -> list[str]:
+        prefix = f"{ns}:"
+        dumps = [self.ask(b"lru_crawler metadump all\r\n", b"END\r\n").decode() for _ in range(2)]
+        keys = {unquote(key) for dump in dumps for key in re.findall(r"^key=(\S+)", dump, re.MULTILINE)}
+        return sorted(key for key in keys if key.startswith(prefix))
+
+
+def server_of(where: Where) -> Memcached | None:
+    """The memcached that a test runs on; None in memory."""
+    server: Memcached | None = getattr(where, "server", None)
+    return server
+
+
+class Ticks:
+    """How far the server's clock moved by itself since the test began. In memory it stands still."""
+
+    def __init__(self, where: Where) -> None:
+        self._server = server_of(where)
+        self._began = self._now()
+
+    def _now(self) -> int:
+        return 0 if self._server is None else int(self._server.stats()["uptime"])
+
+    def passed(self) -> int:
+        return self._now() - self._began
+
+
+def between_ticks(where: Where, act: Callable[[], T]) -> T:
+    """What `act` answers when the server's clock does not tick in the middle of it: times are exact then.
+
+    It is called again where it did, and so must begin anew at each call.
+    """
+    for _attempt in range(_ATTEMPTS):
+        ticks = Ticks(where)
+        answer = act()
+        if ticks.passed() == 0:
+            return answer
+    raise AssertionError("the machine is too slow to do this within one second")
+
+
+def difference(
+    actual: Mapping[str, object] | None, expected: Mapping[str, object] | None, late: int = 0
+) -> str | None:
+    """What is wrong with a session map, or None; its clock may have ticked `late` times more than expected.
+
+    Keys and their order, the types and the values have to be those that are expected.
+    """
+    if actual is None or expected is None:
+        return None if actual is expected else f"{actual!r} is not {expected!r}"
+    if list(actual) != list(expected):
+        return f"keys are {list(actual)}, not {list(expected)}"
+    for key, value in expected.items():
+        found = actual[key]
+        allowed = [value]
+        if isinstance(value, int) and not isinstance(value, bool):
+            if key == "idle":
+                allowed = [value + more for more in range(late + 1)]
+            elif key == "ttl" and "no_resave" in expected:
+                allowed = [value - less for less in range(late + 1)]
+        if found not in allowed or type(found) is not type(value):
+            return f"{key} is {found!r}, not {value!r}, with {late} ticks more: {actual!r}"
+    return None
+
+
+class Shown:
+    """`shown(session, id="u", ...)` asserts that a session is shown exactly so."""
+
+    def __init__(self, where: Where) -> None:
+        self.ticks = Ticks(where)
+
+    def __call__(self, actual: Session | None, **expected: object) -> None:
+        problem = difference(actual, expected, self.ticks.passed())
+        assert problem is None, problem
+
+
+def contents(where: Where) -> dict[str, bytes]:
+    """Every key that stands on the store under the namespace, and its value."""
+    server = server_of(where)
+    if server is not None:
+        values = {key: server.value(key) for key in server.keys(where.ns)}
+        return {key: value for key, value in values.items() if value is not None}
+    store = memory_of(where)
+    prefix = f"{where.ns}:".encode()
+    return {key.decode(): entry.value for key, entry in store._entries.items() if key.startswith(prefix)}
+
+
+def memory_of(where: Where) -> MemoryStore:
+    """The in-process store that a test runs on."""
+    return named_store(where.address, item_bytes=1024 * 1024)
+
+
+def ips(sessions: Sequence[Session]) -> list[str]:
+    """The addresses of some sessions, by which the tests tell them apart."""
+    return [session["ip"] for session in sessions]

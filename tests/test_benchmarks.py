@@ -1,0 +1,115 @@
+"""The benchmarks run, and print and write what they promise; how fast anything is, is not tested."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+COMMAND = [sys.executable, "-W", "error", "-m", "tests.benchmarks"]
+
+#: Every row of every table, and the ratio or size beside it that is aimed at.
+ROWS: dict[str, dict[str, float | None]] = {
+    "One call": {
+        "PooledClient.get": None,
+        "PooledClient(timeout=1).get": None,
+        "raw socket, bytes of PooledClient.get": None,
+        "raw socket, bytes of get": None,
+        "get": 1.0,
+        "create": 1.4,
+        "set": 2.0,
+        "rotate": None,
+        "kill": 0.95,
+        "get, memory://": None,
+    },
+    "Memory": {"100 sessions": 450, "1,000 sessions": 450},
+    "All of 1,000 sessions": {
+        "mg KEY t, packets made before": None,
+        "mg KEY t, made and parsed in Python": None,
+        "activity": 1.5,
+        "soapp": None,
+        "killall": None,
+        "wipe": None,
+    },
+    "Growth": {"get": None, "create": None, "kill": None},
+}
+
+
+class Ran:
+    """What a quick run left behind."""
+
+    def __init__(self, folder: Path) -> None:
+        file = folder / "figures.json"
+        command = [*COMMAND, "--quick", "--sessions", "1000", "--json", str(file)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+        self.status, self.output, self.errors = done.returncode, done.stdout, done.stderr
+        assert self.status == 0, self.errors
+        self.figures: dict[str, Any] = json.loads(file.read_text())
+
+    def table(self, title: str) -> dict[str, Any]:
+        (found,) = [table for table in self.figures["tables"] if table["title"].startswith(title)]
+        return {row["name"]: row for row in found["rows"]}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    return Ran(tmp_path_factory.mktemp("benchmarks"))
+
+
+def test_progress_is_not_shown_where_nobody_watches(ran: Ran) -> None:
+    """A run whose standard error is no terminal writes nothing to it, warnings included."""
+    assert ran.errors == ""
+
+
+@pytest.mark.parametrize("title", ROWS)
+def test_every_row_is_measured_and_printed(ran: Ran, title: str) -> None:
+    """Each table has all its rows with their targets, and a positive figure in each of their columns."""
+    table = ran.table(title)
+    assert {name: row["target"] for name, row in table.items()} == ROWS[title]
+    assert all(figure > 0 for row in table.values() for figure in row["figures"].values())
+    printed = [block for block in ran.output.split("\n\n") if block.startswith(title)]
+    assert len(printed) == 1
+    lines = printed[0].splitlines()[2:]
+    assert len(lines) == len(ROWS[title])
+    for line, (name, target) in zip(lines, ROWS[title].items(), strict=True):
+        assert line.startswith(f"  {name} ")
+        assert target is None or line.endswith(f" {target:.{2 if target < 10 else 1}f}")
+
+
+def test_a_call_is_compared_with_itself_as_one(ran: Ran) -> None:
+    """The ratio of the plain cache read to itself is exactly 1, as is that of the bare keys."""
+    assert ran.table("One call")["PooledClient.get"]["figures"]["/ PooledClient.get"] == 1
+    bare = ran.table("All of")["mg KEY t, packets made before"]
+    assert bare["figures"]["/ mg KEY t"] == 1
+
+
+def test_the_output_says_what_was_measured_with(ran: Ran) -> None:
+    """The first line names the versions of everything involved, and that memcached has one thread."""
+    first = ran.output.splitlines()[0]
+    assert list(ran.figures["versions"]) == [
+        "memsessions",
+        "Python",
+        "pymemcache",
+        "orjson",
+        "memcached",
+        "CPUs",
+        "system",
+    ]
+    for name, what in ran.figures["versions"].items():
+        assert f"{name} {what}" in first
+    assert " -t 1" in ran.figures["versions"]["memcached"]
+
+
+@pytest.mark.parametrize("arguments", [["--sessions", "99"], ["--sessions", "many"], ["--fast"]])
+def test_wrong_arguments_are_refused(arguments: list[str]) -> None:
+    """A number of sessions that is too small or none, and an unknown option, end with a usage message."""
+    done = subprocess.run(
+        [*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: python -m tests.benchmarks")

@@ -1,0 +1,280 @@
+"""Servers that refuse to store: full ones that evict nothing (`-M`), and ones with smaller items (`-I`)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from memsessions import Session, SessionsClient, SessionTooLarge, StoreFull
+from memsessions.store.operations import FOREVER, Add
+
+from .support.memcached import Memcached
+from .support.sessions import ips
+
+APP = "forum"
+NS = "full"
+USER = "user1234"
+
+
+def there(session: Session | None) -> Session:
+    assert session is not None
+    return session
+
+
+def data(size: int) -> dict[str, Any]:
+    return {"k": "x" * size}
+
+
+class Server(NamedTuple):
+    memcached: Memcached
+    rs: SessionsClient
+
+    def stored(self, kind: str) -> int:
+        """How many items of a kind stand there: `s` sessions, `r` counters."""
+        return sum(key.startswith(f"{NS}:{APP}:{kind}:") for key in self.memcached.keys(NS))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with (
+        Memcached("-M", "-m", "2", "-t", "1") as memcached,
+        SessionsClient(memcached.address, ns=NS, wipe=0, timeout=5) as rs,
+    ):
+        yield Server(memcached, rs)
+
+
+def fill_up(rs: SessionsClient, spare: int = 0) -> None:
+    """Leave no memory for an item of more than `spare` bytes, about, or of any size."""
+    size = 500_000  # memcached stores longer ones in pieces
+    while size > spare:
+        # So many at once that a packet is neither large nor one of many.
+        batch = [
+            Add(secrets.token_hex(8).encode(), b"x" * size, FOREVER) for _ in range(min(500, 500_000 // size))
+        ]
+        try:
+            rs._store.run(batch)
+        except StoreFull:
+            size = size * 9 // 10
+
+
+#: The last one is stored in pieces, and refused in other words.
+SIZES = [1, 300, 3_000, 30_000, 300_000, 900_000]
+
+
+# ------------------------------------------------------------------------------------------- create
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_session_is_stored_and_listed_or_refused_and_not_there(server: Server, size: int) -> None:
+    """From an empty server to a full one, the lists hold what `create` returned, no more and no less."""
+    tokens: list[str] = []
+    refused = 0
+    for number in range(20_000):
+        try:
+            created = server.rs.create(APP, f"user{number % 3}", f"ip{number}", d=data(size))
+            tokens.append(created["token"])
+        except StoreFull:
+            refused += 1
+            if refused == 5:
+                break
+    assert refused == 5
+    assert tokens
+    assert server.stored("s") == len(tokens)
+    assert len(server.rs.soapp(APP)) == len(tokens)
+    listed = [ip for user in range(3) for ip in ips(server.rs.soid(APP, f"user{user}"))]
+    assert len(listed) == len(set(listed)) == len(tokens)
+    assert all(server.rs.get(APP, token) is not None for token in tokens[:: len(tokens) // 20 + 1])
+    killed = sum(server.rs.killsoid(APP, f"user{user}")["kill"] for user in range(3))
+    assert killed == len(tokens)
+    assert server.stored("s") == 0
+
+
+def test_a_server_that_is_full_from_the_beginning_refuses_and_keeps_nothing(server: Server) -> None:
+    """Not even the app's first session, with all the items that it brings along."""
+    fill_up(server.rs)
+    with pytest.raises(StoreFull) as caught:
+        server.rs.create(APP, USER, "192.0.2.1")
+    assert caught.value.server == server.memcached.address
+    assert server.stored("s") == server.stored("r") == 0
+    assert server.rs.soid(APP, USER) == server.rs.soapp(APP) == []
+
+
+def test_a_session_is_refused_where_only_its_index_entry_finds_no_memory(server: Server) -> None:
+    """There is room for the session itself, but none for the longer index item that would list it."""
+    made = [server.rs.create(APP, USER, f"ip{n}")["token"] for n in range(20)]
+    fill_up(server.rs, spare=300)
+    for number in range(20, 80):
+        try:
+            made.append(server.rs.create(APP, USER, f"ip{number}")["token"])
+        except StoreFull:
+            break
+    else:
+        raise AssertionError("the index item always finds memory")
+    assert server.stored("s") == len(made)
+    assert len(server.rs.soid(APP, USER)) == len(server.rs.soapp(APP)) == len(made)
+    assert server.rs.killsoid(APP, USER) == {"kill": len(made)}
+
+
+# ------------------------------------------------------------------------------------ get, set, kill
+
+
+@pytest.fixture
+def full(server: Server) -> tuple[Server, str]:
+    """A server without any memory left, and a session on it."""
+    token = server.rs.create(APP, USER, "192.0.2.1", d={"a": 1})["token"]
+    fill_up(server.rs)
+    return server, token
+
+
+@pytest.mark.parametrize("size", [300, 30_000, 900_000])
+def test_a_set_that_needs_memory_is_refused_and_the_session_stays_as_it_was(
+    full: tuple[Server, str], size: int
+) -> None:
+    server, token = full
+    for _ in range(3):
+        with pytest.raises(StoreFull):
+            server.rs.set(APP, token, {"a": None, **data(size)})
+    session = there(server.rs.get(APP, token))
+    assert (session["d"], session["r"], session["w"]) == ({"a": 1}, 2, 1)
+    assert len(server.rs.soid(APP, USER)) == 1
+
+
+def test_a_full_server_still_reads_counts_lists_and_ends(full: tuple[Server, str]) -> None:
+    server, token = full
+    for number in range(2, 120):  # the counter gets wider, which takes no memory
+        assert there(server.rs.get(APP, token))["r"] == number
+    assert [session["r"] for session in server.rs.soid(APP, USER)] == [119]
+    assert server.rs.activity(APP) == {"activity": 1}
+    assert server.rs.kill(APP, token) == {"kill": 1}
+    assert server.rs.get(APP, token) is None
+    assert server.rs.wipe() == {"wiped": 1}
+
+
+def test_a_full_server_can_be_wiped_where_that_takes_no_memory(full: tuple[Server, str]) -> None:
+    """The records of living sessions stay whatever is refused."""
+    server, token = full
+    server.rs.wipe()
+    assert there(server.rs.get(APP, token))["d"] == {"a": 1}
+    assert len(server.rs.soid(APP, USER)) == 1
+
+
+def test_a_wipe_that_is_refused_a_shorter_index_item_loses_no_session(server: Server) -> None:
+    """Also an item that shrinks is a new one, for which there may be no memory; it is done later then."""
+    living = [server.rs.create(APP, USER, f"ip{n}")["token"] for n in range(10)]
+    dead = [server.rs.create(APP, USER, "dead")["token"] for _ in range(30)]
+    fill_up(server.rs)
+    for token in dead:
+        assert server.rs.kill(APP, token) == {"kill": 1}
+    fill_up(server.rs)
+    assert server.rs.wipe()["wiped"] in (0, 30)
+    assert len(server.rs.soid(APP, USER)) == len(server.rs.soapp(APP)) == len(living)
+    assert all(server.rs.get(APP, token) is not None for token in living)
+
+
+# ------------------------------------------------------------------------------------------- rotate
+
+
+@pytest.mark.parametrize("no_resave", [False, True])
+@pytest.mark.parametrize("size", [1, 3_000, 900_000])
+def test_a_rotate_moves_the_session_or_leaves_it_under_its_old_token(
+    server: Server, size: int, no_resave: bool
+) -> None:
+    """Unchanged in either case, and listed once; no other session comes to harm."""
+    other = server.rs.create(APP, "other", "192.0.2.2")["token"]
+    options: dict[str, Any] = {"d": data(size), "no_resave": no_resave}
+    token = server.rs.create(APP, USER, "192.0.2.1", **options)["token"]
+    fill_up(server.rs)
+    reads = 1
+    for _ in range(5):
+        try:
+            answer = server.rs.rotate(APP, token)
+        except StoreFull:
+            pass
+        else:
+            assert answer is not None
+            assert server.rs.get(APP, token) is None
+            token = answer["token"]
+        reads += 1
+        session = there(server.rs.get(APP, token))
+        assert (session["d"], session["w"]) == (data(size), 1)
+        assert 2 <= session["r"] <= reads  # memcached can want memory to count, and is read uncounted then
+        assert session["ttl"] > 7190
+        assert len(server.rs.soid(APP, USER)) == 1
+        assert server.stored("s") == 2
+    assert server.rs.get(APP, other) is not None
+    assert server.rs.killsoid(APP, USER) == {"kill": 1}
+    assert server.rs.get(APP, token) is None
+
+
+def test_a_rotate_on_a_server_whose_index_cannot_grow_changes_nothing(server: Server) -> None:
+    """However often it is tried: the session is there, and listed once, and no record is left behind."""
+    tokens = [server.rs.create(APP, USER, f"ip{n}", d={"n": n})["token"] for n in range(20)]
+    fill_up(server.rs)
+    living = set()
+    for number, token in enumerate(tokens):
+        try:
+            answer = server.rs.rotate(APP, token)
+        except StoreFull:
+            answer = {"token": token}
+        assert answer is not None
+        living.add(answer["token"])
+        assert there(server.rs.get(APP, answer["token"]))["d"] == {"n": number}
+    assert len(living) == 20
+    assert sorted(ips(server.rs.soid(APP, USER))) == sorted(f"ip{n}" for n in range(20))
+    assert server.rs.killall(APP) == {"kill": 20}
+
+
+# -------------------------------------------------------------------------------- small items (-I)
+
+
+@pytest.fixture
+def small() -> Iterator[Server]:
+    """A server with items of half a MiB at most, of which the client was not told."""
+    with (
+        Memcached("-I", "512k", "-t", "1") as memcached,
+        SessionsClient(memcached.address, ns=NS, wipe=0, timeout=5) as rs,
+    ):
+        yield Server(memcached, rs)
+
+
+@pytest.mark.parametrize("size", [524_289, 700_000, 1_000_000])
+def test_a_session_beyond_the_servers_limit_is_too_large_and_not_there(small: Server, size: int) -> None:
+    """As one that is beyond the limit the client knows: the same error, a `ValueError` of its family."""
+    with pytest.raises(SessionTooLarge) as caught:
+        small.rs.create(APP, USER, "192.0.2.1", d=data(size))
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.name == "invalidValue"
+    assert "x" * 50 not in str(caught.value)
+    assert small.stored("s") == small.stored("r") == 0
+    assert small.rs.soid(APP, USER) == small.rs.soapp(APP) == []
+    token = small.rs.create(APP, USER, "192.0.2.1", d=data(500_000))["token"]
+    assert there(small.rs.get(APP, token))["d"] == data(500_000)
+
+
+@pytest.mark.parametrize("size", [524_289, 700_000, 1_000_000])
+def test_a_write_beyond_the_servers_limit_is_too_large_and_the_session_as_it_was(
+    small: Server, size: int
+) -> None:
+    token = small.rs.create(APP, USER, "192.0.2.1", d={"a": 1})["token"]
+    with pytest.raises(SessionTooLarge):
+        small.rs.set(APP, token, {"a": None, **data(size)})
+    session = there(small.rs.get(APP, token))
+    assert (session["d"], session["r"], session["w"]) == ({"a": 1}, 2, 1)
+    session = there(small.rs.set(APP, token, {"b": 2}))
+    assert (session["d"], session["w"]) == ({"a": 1, "b": 2}, 2)
+
+
+def test_a_client_that_knows_the_limit_refuses_before_any_io(small: Server) -> None:
+    """It then says how much fits, and which key is the largest."""
+    with SessionsClient(small.memcached.address, ns=NS, wipe=0, max_item_bytes=512 * 1024) as rs:
+        token = rs.create(APP, USER, "192.0.2.1", d={"a": 1})["token"]
+        small.memcached.freeze()
+        try:
+            with pytest.raises(SessionTooLarge, match=r"at most \d+ fit; d\.k alone takes"):
+                rs.set(APP, token, {"a": None, **data(530_000)})
+        finally:
+            small.memcached.thaw()
+        assert there(rs.get(APP, token))["d"] == {"a": 1}

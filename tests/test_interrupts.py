@@ -1,0 +1,508 @@
+"""A call that is interrupted, wherever, spoils nothing: replies are not mixed up, no connection is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from pymemcache import PooledClient
+
+from memsessions import SessionsClient, StoreUnavailable
+from memsessions.store.operations import Read
+
+from .conftest import MakeClient, OnMemcached
+from .support.fakes import FullBacklog
+from .support.injection import at_line
+from .support.memcached import Memcached
+from .support.proxy import Proxy
+
+# A socket that was just being opened when its maker was interrupted is closed by its finalizer, which warns.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+APP = "forum"
+IP = "127.0.0.1"
+
+
+class StopError(Exception):
+    """What an application may raise in a signal handler."""
+
+
+class Stop(BaseException):
+    """The same, not to be caught by accident."""
+
+
+INTERRUPTS: list[Callable[[], BaseException]] = [KeyboardInterrupt, SystemExit, Stop, StopError]
+
+
+@pytest.fixture(autouse=True)
+def _finalizers_may_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is raised while a finalizer runs cannot come out of it; Python says so, and it is no failure."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not issubclass(unraisable.exc_type, (KeyboardInterrupt, SystemExit, Stop, StopError)):
+            before(unraisable)
+
+    monkeypatch.setattr(sys, "unraisablehook", hook)
+    yield
+    gc.collect()
+
+
+class Sessions:
+    """Some sessions, each of which knows its own number."""
+
+    def __init__(self, rs: SessionsClient, number: int = 20) -> None:
+        self.rs = rs
+        self.tokens = [rs.create(APP, f"user{n}", IP, d={"n": n})["token"] for n in range(number)]
+
+    def check(self, number: int, session: Any) -> None:
+        """That this is the session which was asked for."""
+        assert session is not None
+        assert (session["id"], session["d"]["n"]) == (f"user{number}", number)
+
+    def get(self, number: int) -> None:
+        self.check(number, self.rs.get(APP, self.tokens[number]))
+
+    def set(self, number: int) -> None:
+        self.check(number, self.rs.set(APP, self.tokens[number], {"seen": True}))
+
+    def soid(self, number: int) -> None:
+        (session,) = self.rs.soid(APP, f"user{number}")
+        self.check(number, session)
+
+    def soapp(self, _number: int) -> None:
+        for session in self.rs.soapp(APP):
+            assert session["d"] is not None
+            self.check(int(session["id"][4:]), session)
+
+    def activity(self, _number: int) -> None:
+        assert self.rs.activity(APP) == {"activity": len(self.tokens)}
+
+    def unknown(self, _number: int) -> None:
+        assert self.rs.get(APP, "0" * 64) is None
+        assert self.rs.soid(APP, "nobody") == []
+
+    def create(self, number: int) -> None:
+        token = self.rs.create("another", f"new{number}", IP, d={"n": -number})["token"]
+        session = self.rs.get("another", token)
+        assert session is not None
+        assert (session["id"], session["d"]) == (f"new{number}", {"n": -number})
+
+    def check_all(self) -> None:
+        for number in range(len(self.tokens)):
+            self.get(number)
+            self.soid(number)
+
+    @property
+    def calls(self) -> list[Callable[[int], None]]:
+        return [self.get, self.get, self.set, self.soid, self.soapp, self.activity, self.unknown, self.create]
+
+
+def connections(server: Memcached, at_most: int) -> int:
+    """How many connections the server has, once it has noticed what was closed."""
+    gc.collect()
+    give_up = time.monotonic() + 5
+    while True:
+        # Without the one that asks, and the one that memcached listens with.
+        number = int(server.stats()["curr_connections"]) - 2
+        if number <= at_most or time.monotonic() > give_up:
+            return number
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def alarm() -> Iterator[Callable[[Callable[[], BaseException]], None]]:
+    """Sets what SIGALRM raises."""
+
+    def raising(make: Callable[[], BaseException]) -> None:
+        def handler(_number: int, _frame: object) -> None:
+            raise make()
+
+        signal.signal(signal.SIGALRM, handler)
+
+    before = signal.getsignal(signal.SIGALRM)
+    yield raising
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+Alarm = Callable[[Callable[[], BaseException]], None]
+
+
+# ---------------------------------------------------------------------------------- at any time at all
+
+
+def was_interrupted(call: Callable[[], object], after_s: float) -> bool:
+    """Call, with an alarm after some time, and say whether it came before the end."""
+    try:
+        signal.setitimer(signal.ITIMER_REAL, after_s)
+        call()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except (KeyboardInterrupt, SystemExit, Stop, StopError):
+        return True
+    except BaseException:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        raise
+    return False
+
+
+@pytest.mark.parametrize("kind", ["own", "shared"])
+def test_interrupts_at_any_time_never_mix_up_replies(
+    own_memcached: Memcached, make_client: MakeClient, alarm: Alarm, kind: str
+) -> None:
+    """Signals in the middle of every kind of call; each answer is that of the session asked for."""
+    options: dict[str, Any] = {}
+    if kind == "shared":
+        options["client"] = PooledClient(("127.0.0.1", own_memcached.port))
+    else:
+        options["servers"] = own_memcached.address
+    sessions = Sessions(make_client(**options))
+    dice = random.Random(4711)
+    interrupted = 0
+    stop = time.monotonic() + 1.5
+    while time.monotonic() < stop:
+        alarm(dice.choice(INTERRUPTS))
+        call, number = dice.choice(sessions.calls), dice.randrange(len(sessions.tokens))
+        interrupted += was_interrupted(partial(call, number), dice.uniform(1e-6, 8e-4))
+    assert interrupted > 100
+    sessions.check_all()
+    if kind == "own":
+        assert connections(own_memcached, 2) <= 2
+    else:
+        options["client"].close()
+
+
+# With every how manieth line to stop at: a scan has thousands.
+CALLS = [("get", 1), ("set", 1), ("soid", 1), ("soapp", 13), ("create", 1)]
+
+
+@pytest.mark.parametrize("kind", ["first call", "later call"])
+@pytest.mark.parametrize(("name", "step"), CALLS)
+def test_an_interrupt_at_any_line_leaves_nothing_behind(
+    own_memcached: Memcached, make_client: MakeClient, name: str, step: int, kind: str
+) -> None:
+    """Line by line: the next call is right, and no connection is left over."""
+    sessions = Sessions(make_client(own_memcached.address), 4)
+    line = 0
+    reached = True
+    while reached:
+        line += step
+        if kind == "first call":
+            sessions.rs.quit()
+            sessions.rs = make_client(own_memcached.address)
+        with contextlib.suppress(Stop):
+            _, reached = at_line(line, _stop, lambda: getattr(sessions, name)(0))
+        sessions.get(1)
+        sessions.soid(2)
+    assert line > 50
+    assert connections(own_memcached, 2) <= 2
+
+
+def _stop() -> None:
+    raise Stop
+
+
+@pytest.mark.parametrize("kind", ["first call", "later call"])
+@pytest.mark.parametrize("name", ["get", "set"])
+def test_an_interrupt_at_any_line_costs_a_shared_pool_no_place(
+    own_memcached: Memcached, make_client: MakeClient, name: str, kind: str
+) -> None:
+    sessions = Sessions(make_client(own_memcached.address), 4)
+    lost = []
+    line = 0
+    reached = True
+    while reached:
+        line += 1
+        shared = PooledClient(("127.0.0.1", own_memcached.port), max_pool_size=2)
+        sessions.rs = make_client(client=shared)
+        if kind == "later call":
+            sessions.get(0)
+        with contextlib.suppress(Stop):
+            _, reached = at_line(line, _stop, lambda: getattr(sessions, name)(0))
+        sessions.get(1)  # if one place was lost, there is another
+        if shared.client_pool.used:
+            lost.append(line)
+        shared.close()
+    assert line > 50
+    assert lost == [], "interrupted there, it never gave its place in the pool back"
+
+
+# ------------------------------------------------------------------------------------- what comes out
+
+
+ERRORS = [
+    TimeoutError("mine"),
+    OSError("mine"),
+    ConnectionResetError("mine"),
+    BrokenPipeError("mine"),
+    RuntimeError("mine"),
+    ValueError("mine"),
+    StopIteration("mine"),
+    KeyboardInterrupt("mine"),
+    SystemExit(3),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+@pytest.mark.parametrize("moment", ["connecting", "first reply", "reply"])
+def test_what_a_signal_handler_raises_comes_out_as_it_is(
+    memcached: Memcached,
+    on_memcached: OnMemcached,
+    make_client: MakeClient,
+    alarm: Alarm,
+    error: BaseException,
+    moment: str,
+) -> None:
+    """Not taken for a failure of the network, whatever its type, and not kept for a later call."""
+    with Proxy(("127.0.0.1", memcached.port)) as proxy, FullBacklog() as silent:
+        address = silent.address if moment == "connecting" else proxy.address
+        rs = make_client(address, ns=on_memcached.ns, timeout=5, connect_timeout=5)
+        if moment == "reply":
+            rs.ping()
+        proxy.hole = True
+        alarm(lambda: error)
+        started = time.monotonic()
+        with pytest.raises(type(error)) as caught:  # noqa: PT012  the timer is set as late as can be
+            signal.setitimer(signal.ITIMER_REAL, 0.03)
+            rs.get(APP, "0" * 64)
+        assert caught.value is error
+        assert time.monotonic() - started < 2
+        proxy.hole = False
+        if moment != "connecting":
+            assert rs.get(APP, "0" * 64) is None
+
+
+def test_an_interrupt_while_waiting_closes_the_connection(
+    memcached: Memcached, make_client: MakeClient, alarm: Alarm
+) -> None:
+    with Proxy(("127.0.0.1", memcached.port)) as proxy:
+        rs = make_client(proxy.address, timeout=5)
+        rs.ping()
+        proxy.delay_s = 0.1
+        alarm(KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+            signal.setitimer(signal.ITIMER_REAL, 0.03)
+            rs.get(APP, "0" * 64)
+        proxy.delay_s = 0
+        time.sleep(0.15)  # until the reply has come that nobody waits for
+        assert rs.ping() == "PONG"
+        assert proxy.connections == 2
+
+
+def test_a_handler_that_returns_does_not_disturb_a_call(
+    memcached: Memcached, on_memcached: OnMemcached, make_client: MakeClient
+) -> None:
+    """Also one that uses the same client itself."""
+    rs = make_client(memcached.address, ns=on_memcached.ns, cachetime=1)
+    sessions = Sessions(rs)
+    inside = 0
+
+    def handler(_number: int, _frame: object) -> None:
+        nonlocal inside
+        inside += 1
+        sessions.get(inside % 20)
+        sessions.set(inside % 20)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0017)
+        stop = time.monotonic() + 0.5
+        number = 0
+        while time.monotonic() < stop:
+            number += 1
+            for call in sessions.calls:
+                call(number % 20)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert inside > 20
+    sessions.check_all()
+
+
+# --------------------------------------------------------------------------------- abandoned generators
+
+
+def test_a_scan_that_is_abandoned_leaves_nothing_behind(
+    own_memcached: Memcached, make_client: MakeClient
+) -> None:
+    sessions = Sessions(make_client(own_memcached.address))
+    store = sessions.rs._store
+    for _ in range(30):
+        stream = store.stream([(Read(b"none"),)] * 10)
+        next(stream)
+        del stream
+        sessions.get(7)
+    assert connections(own_memcached, 1) <= 1
+
+
+def test_a_scan_whose_reader_fails_leaves_nothing_behind(
+    own_memcached: Memcached, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a callback in the middle of it raises."""
+    sessions = Sessions(make_client(own_memcached.address), 300)
+    scans = sessions.rs._serving(APP).scans
+    decoded = scans._decoded
+
+    def failing(*arguments: Any) -> Any:
+        yield next(iter(decoded(*arguments)))
+        raise Stop
+
+    for _ in range(10):
+        with monkeypatch.context() as patched:
+            patched.setattr(scans, "_decoded", failing)
+            with pytest.raises(Stop):
+                sessions.rs.soapp(APP)
+        sessions.soapp(0)
+    assert connections(own_memcached, 2) <= 2
+
+
+# ----------------------------------------------------------------------------------------------- threads
+
+
+class Victim(threading.Thread):
+    """Works until it is interrupted, once."""
+
+    def __init__(self, sessions: Sessions, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.ready = threading.Event()
+        self.failure: BaseException | None = None
+        self._sessions = sessions
+        self._dice = random.Random(seed)
+
+    def run(self) -> None:
+        try:
+            self.ready.set()
+            while True:
+                self._dice.choice(self._sessions.calls)(self._dice.randrange(20))
+        except Stop:
+            pass
+        except BaseException as error:  # noqa: BLE001
+            self.failure = error
+
+    def interrupt(self) -> None:
+        assert self.ident is not None
+        raised = ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(self.ident), ctypes.py_object(Stop)
+        )
+        assert raised == 1
+
+
+def test_interrupted_threads_leave_the_others_alone(
+    own_memcached: Memcached, make_client: MakeClient
+) -> None:
+    """As by a watchdog that raises in a thread which takes too long."""
+    sessions = Sessions(make_client(own_memcached.address))
+    dice = random.Random(42)
+    for round_ in range(40):
+        victims = [Victim(sessions, 10 * round_ + number) for number in range(3)]
+        for victim in victims:
+            victim.start()
+        for victim in victims:
+            victim.ready.wait()
+            time.sleep(dice.uniform(0, 0.004))
+            victim.interrupt()
+        for victim in victims:
+            victim.join(10)
+            assert not victim.is_alive()
+            assert victim.failure is None
+    sessions.check_all()
+    del victim, victims
+    assert connections(own_memcached, 4) <= 4
+
+
+# ---------------------------------------------------------------------------------------------- greenlets
+
+GREENLETS = """
+from gevent import monkey
+monkey.patch_all()
+import gc, random, sys, time
+import gevent
+from memsessions import SessionsClient
+
+rs = SessionsClient(sys.argv[1], ns=sys.argv[2], wipe=0, timeout=5)
+tokens = [rs.create("forum", f"user{n}", "127.0.0.1", d={"n": n})["token"] for n in range(20)]
+dice = random.Random(7)
+calls = 0
+
+def work(seed):
+    global calls
+    dice = random.Random(seed)
+    while True:
+        n = dice.randrange(20)
+        get, set = lambda: rs.get("forum", tokens[n]), lambda: rs.set("forum", tokens[n], {"x": 1})
+        session = dice.choice([get, set])()
+        assert (session["id"], session["d"]["n"]) == (f"user{n}", n), (n, session)
+        (session,) = rs.soid("forum", f"user{n}")
+        assert session["id"] == f"user{n}"
+        calls += 1
+
+stop = time.monotonic() + 1.5
+killed = 0
+while time.monotonic() < stop:
+    workers = [gevent.spawn(work, dice.random()) for _ in range(5)]
+    for worker in workers:
+        gevent.sleep(dice.uniform(0, 0.002))
+        worker.kill()
+        killed += 1
+        if worker.exception is not None and not isinstance(worker.exception, gevent.GreenletExit):
+            raise worker.exception
+for n, token in enumerate(tokens):
+    assert rs.get("forum", token)["d"]["n"] == n
+gc.collect()
+gevent.sleep(0.05)
+assert len(rs._store._pool._idle) <= 6, len(rs._store._pool._idle)
+assert killed > 50 and calls > 50, (killed, calls)
+
+# A time limit of gevent's comes out as it is, and the greenlets run side by side.
+with gevent.Timeout(0.05, False):
+    while True:
+        rs.ping()
+started = time.monotonic()
+gevent.joinall([gevent.spawn(rs.ping) for _ in range(10)], raise_error=True)
+print("done")
+"""
+
+
+def test_killed_greenlets_leave_the_others_alone(own_memcached: Memcached, on_memcached: OnMemcached) -> None:
+    pytest.importorskip("gevent")
+    done = subprocess.run(
+        [sys.executable, "-c", GREENLETS, own_memcached.address, on_memcached.ns],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    assert connections(own_memcached, 0) <= 0
+
+
+# ------------------------------------------------------------------------------------------ after a close
+
+
+def test_a_call_that_is_interrupted_after_quit_gives_its_connection_up(
+    own_memcached: Memcached, make_client: MakeClient, alarm: Alarm
+) -> None:
+    with Proxy(("127.0.0.1", own_memcached.port)) as proxy:
+        rs = make_client(proxy.address, timeout=5)
+        rs.ping()
+        proxy.hole = True
+        alarm(Stop)
+        threading.Timer(0.02, rs.quit).start()
+        with pytest.raises(Stop):  # noqa: PT012
+            signal.setitimer(signal.ITIMER_REAL, 0.06)
+            rs.ping()
+        with pytest.raises((StoreUnavailable, RuntimeError)):
+            rs.ping()
+    assert connections(own_memcached, 0) <= 0
