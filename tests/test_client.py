@@ -30,7 +30,7 @@ from .support.memcached import Memcached
 from .support.sessions import (
     KEYS,
     UNKNOWN,
-    LooksTwice,
+    Patient,
     Shown,
     Ticks,
     between_ticks,
@@ -47,8 +47,8 @@ TEN_YEARS = 10 * 366 * DAY
 
 @pytest.fixture(scope="module")
 def memcached() -> Iterator[Memcached]:
-    """A server of this file's own, whose clock can be moved by each of hundreds of tests without a miss."""
-    with LooksTwice("-m", "512", "-t", "2") as server:
+    """A server of this file's own, whose clock each of hundreds of tests can move."""
+    with Patient("-m", "512", "-t", "2") as server:
         yield server
 
 

@@ -173,6 +173,19 @@ SESSIONS = {
 }
 
 
+#: For the races in which less depends on it.
+few_sessions = pytest.mark.parametrize(
+    "stored",
+    [
+        (LISTINGS["bucket that is known"], False),
+        (LISTINGS["bucket that is not known"], False),
+        (LISTINGS["segment"], False),
+        (LISTINGS["bucket that is known"], True),
+    ],
+    ids=["known", "not known", "segment", "known, no_resave"],
+)
+
+
 @pytest.fixture(params=list(SESSIONS.values()), ids=list(SESSIONS))
 def stored(request: pytest.FixtureRequest) -> tuple[Listing, bool]:
     found: tuple[Listing, bool] = request.param
@@ -332,6 +345,7 @@ def test_rotating_while_somebody_kills_moves_the_session_or_loses_it_to_the_kill
     simple_race(kill, rotate, lambda world, killed, token: check(world, token, killed))
 
 
+@few_sessions
 def test_rotating_twice_at_once_gives_exactly_one_token(race: Race) -> None:
     def check(world: World, one: str | None, other: str | None) -> None:
         (token,) = (token for token in (one, other) if token is not None)
@@ -395,6 +409,7 @@ def test_logging_out_everywhere_misses_no_rotated_session_while_the_index_is_wip
     raise AssertionError("the call never ends")
 
 
+@few_sessions
 @pytest.mark.parametrize("end", [killsoid, killall])
 def test_a_session_that_is_made_while_all_are_ended_is_listed_or_ended(race: Race, end: Call) -> None:
     """Ended and counted, or alive and listed; nothing in between."""
@@ -467,6 +482,7 @@ def test_a_session_that_is_killed_during_a_wipe_is_counted_and_stays_dead(simple
     simple_race(kill, wipe, lambda world, killed, wiped: check(world, wiped, killed))
 
 
+@few_sessions
 def test_two_wipes_at_once_remove_what_is_dead_and_nothing_else(race: Race) -> None:
     def check(world: World, _wiped: int, _wiped_too: int) -> None:
         world.assert_only(world.token)
@@ -475,6 +491,7 @@ def test_two_wipes_at_once_remove_what_is_dead_and_nothing_else(race: Race) -> N
     race(wipe, wipe, check)
 
 
+@few_sessions
 def test_two_sessions_that_are_made_at_once_are_two_and_both_are_listed(race: Race) -> None:
     def check(world: World, one: str, other: str) -> None:
         assert one != other

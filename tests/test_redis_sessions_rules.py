@@ -16,7 +16,7 @@ from memsessions import Scalar, Session, SessionsClient, ValidationError
 
 from .conftest import MakeClient, Where
 from .support.memcached import Memcached
-from .support.sessions import KEYS, UNKNOWN, LooksTwice, ips
+from .support.sessions import KEYS, UNKNOWN, Patient, ips
 
 APP = "test"
 OTHER_APP = "TEST"
@@ -25,8 +25,8 @@ IP = "127.0.0.1"
 
 @pytest.fixture(scope="module")
 def memcached() -> Iterator[Memcached]:
-    """A server of this file's own, whose clock can be moved by each of hundreds of tests without a miss."""
-    with LooksTwice("-m", "512", "-t", "2") as server:
+    """A server of this file's own, whose clock each of hundreds of tests can move."""
+    with Patient("-m", "512", "-t", "2") as server:
         yield server
 
 

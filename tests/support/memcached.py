@@ -101,7 +101,10 @@ class Memcached:
 
     def keys(self, ns: str) -> list[str]:
         """Every key that begins with `{ns}:`."""
-        dump = self.ask(b"lru_crawler metadump hash\r\n", b"END\r\n").decode()
+        # A dump of the lists can miss an item that is moving between two. One of the table is refused while
+        # the server tidies up by itself, which it does soon after it started.
+        while (dump := self.ask(b"lru_crawler metadump hash\r\n", b"\r\n").decode()).startswith("BUSY"):
+            time.sleep(0.01)
         keys = [urllib.parse.unquote(key) for key in re.findall(r"^key=(\S+)", dump, re.MULTILINE)]
         return [key for key in keys if key.startswith(f"{ns}:")]
 
