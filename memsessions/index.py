@@ -116,21 +116,25 @@ class Index:
 
     # -------------------------------------------------------------------------------------- adding
 
-    def listing(self, user: bytes, session: bytes, life: Life) -> list[Operation]:
-        """The operations that list a session; give their answers to `listed`."""
+    def listing(self, user: bytes, session: bytes, life: Life, surely: bool = False) -> list[Operation]:
+        """The operations that list a session; give their answers to `listed`.
+
+        They may find that a bucket which this process knows is gone; not so where it must be sure.
+        """
         record = user + session + life_text(life).encode()
         bucket = _bucket_of(user)
         name = _BUCKET_NAMES[bucket]
         key = self._keys.buckets + name
-        if bucket in self._known:
+        if bucket in self._known and not surely:
             return [Append(key, record)]
         if not self._is_full(bucket):
-            return [Add(key, b"", FOREVER), Append(key, record), SizeMany(self._keys.buckets, (name,))]
+            # One of the two is done: there is no moment at which the item is empty and could be wiped.
+            return [Append(key, record), Add(key, record, FOREVER), SizeMany(self._keys.buckets, (name,))]
         key = self._keys.segments + _segment_name(bucket, _segment_of(session))
         # The flag is set, and its unique changed, after the record: who takes it back has seen the record,
         # or finds the flag changed.
         flag = self._keys.spilled
-        return [Add(key, b"", FOREVER), Append(key, record), Add(flag, b"", FOREVER), Append(flag, b"")]
+        return [Append(key, record), Add(key, record, FOREVER), Add(flag, b"", FOREVER), Append(flag, b"")]
 
     def listed(self, user: bytes, answers: list[Any]) -> bool:
         """Whether a listing took effect: its bucket may have been wiped and removed, or be unable to grow.
@@ -142,13 +146,14 @@ class Index:
             if not answers[0] or random.random() < _ASK_AGAIN:  # noqa: S311  not a secret
                 self._known.discard(bucket)
             return bool(answers[0])
-        _, appended, more, *_ = answers
+        appended, added, more, *_ = answers
+        done = bool(appended or added)
         if isinstance(more, list):
             if (more[0] or 0) > FULL_BYTES:
                 self.mark_full(user)
-            elif appended:
+            elif done:
                 self._known.add(bucket)
-        return bool(appended)
+        return done
 
     def mark_full(self, user: bytes) -> None:
         """List the user's sessions in segments for a while."""

@@ -89,8 +89,8 @@ class AppSessions:
                 raise
         raise StoreError(self._store.server, "no token could be found that is free")
 
-    def _listed(self, name: bytes, user: bytes, life: Life) -> _New:
-        listing = self._index.listing(user, name, life)
+    def _listed(self, name: bytes, user: bytes, life: Life, surely: bool = False) -> _New:
+        listing = self._index.listing(user, name, life, surely)
         return _New(self._keys.sessions + name, self._keys.reads + name, user, name, life, listing)
 
     def _relist(self, new: _New, listed: list[Any], started: float, deadline: float) -> None:
@@ -213,30 +213,33 @@ class AppSessions:
             counter = counter or Item(_FIRST, 2 * item.left, 0)
             started = time.monotonic()
             new_token = tokens.new_token(self._tag, life)
-            new = self._listed(tokens.hashed(new_token), tokens.hashed(self._decoded(item.value)[1]), life)
+            new = self._listed(
+                tokens.hashed(new_token), tokens.hashed(self._decoded(item.value)[1]), life, surely=True
+            )
             moving = (
                 Add(new.counter, counter.value, counter.left if life.no_resave else counter_life(life)),
                 *new.listing,
                 Add(new.key, item.value, item.left),
+                Read(new.counter),
             )
             # The old counter tells its last value, as reads may be counting right now, and goes by itself.
             ending = (Delete(key, item.cas), Read(counter_key, _OLD_COUNTER_S))
             undo = (Delete(new.key), Delete(new.counter), Read(counter_key, counter.left))
             try:
                 if self._store.refuses_when_full:
-                    _, *listed, _ = self._run(moving, deadline=deadline)
+                    _, *listed, _, copied = self._run(moving, deadline=deadline)
                     self._relist(new, listed, started, deadline)
                     ended, counted = self._run(ending, deadline=deadline)
                 else:
-                    _, *listed, _, ended, counted = self._run((*moving, *ending), deadline=deadline)
+                    answers = self._run((*moving, *ending), deadline=deadline)
+                    _, *listed, _, copied, ended, counted = answers
             except WriteRefused:
                 self._run(undo, deadline=deadline)
                 raise
             if ended is Outcome.DONE:
-                if counted is not None and counted.value != counter.value:
+                if counted is not None and copied is not None and counted.value != counter.value:
                     left = counter.left if life.no_resave else counter_life(life)
-                    recount = (Delete(new.counter), Add(new.counter, counted.value, left))
-                    self._run(recount, deadline=deadline)
+                    self._run((Swap(new.counter, counted.value, left, copied.cas),), deadline=deadline)
                 self._relist(new, listed, started, deadline)
                 return new_token
             self._run(undo, deadline=deadline)

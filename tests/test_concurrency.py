@@ -66,6 +66,9 @@ class World:
     """A session of its own, two clients that race and one that looks."""
 
     def __init__(self, where: InMemory, listing: Listing, no_resave: bool) -> None:
+        store = named_store(where.address, item_bytes=1024 * 1024)
+        store._entries.clear()  # the world before this one, which would only slow this one down
+        store._bytes = 0
         ns = "t" + secrets.token_hex(6)
         self.where = where
         self.racing = (
@@ -213,7 +216,6 @@ def race(small_index: None, stored: tuple[Listing, bool]) -> Race:  # noqa: ARG0
 
         orders = Play(make, lambda world: world.racing, first, second, check).every_order()
         assert orders > 3
-        named_store(where.address, item_bytes=1024 * 1024)._entries.clear()
 
     return run
 

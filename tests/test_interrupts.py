@@ -43,6 +43,9 @@ class Stop(BaseException):
     """The same, not to be caught by accident."""
 
 
+# An exception that a signal raises inside the tracer of coverage can stop it for good.
+pytestmark = pytest.mark.no_cover
+
 INTERRUPTS: list[Callable[[], BaseException]] = [KeyboardInterrupt, SystemExit, Stop, StopError]
 
 

@@ -107,8 +107,15 @@ class Call:
             self._stopped.release()
             self._go.acquire()
 
+    def run(self) -> None:
+        """Run all of it in this thread, without a stop."""
+        self.answer = self._call()
+        self.ended = True
+
     def advance(self, operations: int | None = None) -> None:
         """Run so many operations, or to the end."""
+        if self.ended:
+            return
         if not self._thread.ident:
             self._thread.start()
             self._resume()
@@ -179,7 +186,10 @@ class Play(Generic[W]):
             nonlocal left, reached, whole
             if left == 0:
                 reached = True
-                call.advance(part)
+                if part is None:
+                    call.run()
+                else:
+                    call.advance(part)
                 whole = call.ended
             left -= 1
 
