@@ -29,7 +29,10 @@ from .support.memcached import Memcached
 from .support.proxy import Proxy
 
 # A socket that was just being opened when its maker was interrupted is closed by its finalizer, which warns.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.no_cover,  # an exception that a signal raises inside coverage's tracer can stop it for good
+]
 
 APP = "forum"
 IP = "127.0.0.1"
@@ -42,9 +45,6 @@ class StopError(Exception):
 class Stop(BaseException):
     """The same, not to be caught by accident."""
 
-
-# An exception that a signal raises inside the tracer of coverage can stop it for good.
-pytestmark = pytest.mark.no_cover
 
 INTERRUPTS: list[Callable[[], BaseException]] = [KeyboardInterrupt, SystemExit, Stop, StopError]
 
