@@ -30,7 +30,6 @@ from .support.memcached import Memcached
 from .support.sessions import (
     KEYS,
     UNKNOWN,
-    Patient,
     Shown,
     Ticks,
     between_ticks,
@@ -43,13 +42,6 @@ from .support.sessions import (
 APP = "forum"
 DAY = 24 * 3600
 TEN_YEARS = 10 * 366 * DAY
-
-
-@pytest.fixture(scope="module")
-def memcached() -> Iterator[Memcached]:
-    """A server of this file's own, whose clock each of hundreds of tests can move."""
-    with Patient("-m", "512", "-t", "2") as server:
-        yield server
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule, r
 from memsessions import Scalar, Session, SessionsClient
 
 from .conftest import InMemory, OnMemcached, Where
-from .support.sessions import UNKNOWN, Patient, Ticks, difference, server_of
+from .support.memcached import Memcached
+from .support.sessions import UNKNOWN, Ticks, difference, server_of
 
 APPS = ["forum", "FORUM", "blog"]
 # How long a wipe may leave the old place of a `no_resave` session alone after it moved.
@@ -345,5 +346,5 @@ def test_the_in_process_store_does_what_the_model_does() -> None:
 
 
 def test_memcached_does_what_the_model_does() -> None:
-    with Patient("-m", "512", "-t", "2") as server:
+    with Memcached("-m", "512", "-t", "2") as server:
         run(lambda: OnMemcached(server), COARSE, examples=50, steps=40)

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_the_python_blocks_run_one_after_the_other(
 def test_the_first_program_stands_alone() -> None:
     """The first block needs nothing of this repository but the installed package."""
     text = next(text for language, text in BLOCKS if language == "python")
-    done = subprocess.run(["python", "-c", text], capture_output=True, text=True, check=True, cwd="/")
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, cwd="/")
     assert done.stdout.startswith("{'id': 'user1234', 'r': 2, 'w': 1,")
 
 

@@ -7,7 +7,6 @@ the call itself, and what JavaScript would have converted is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,19 +14,11 @@ import pytest
 from memsessions import Scalar, Session, SessionsClient, ValidationError
 
 from .conftest import MakeClient, Where
-from .support.memcached import Memcached
-from .support.sessions import KEYS, UNKNOWN, Patient, ips
+from .support.sessions import KEYS, UNKNOWN, ips
 
 APP = "test"
 OTHER_APP = "TEST"
 IP = "127.0.0.1"
-
-
-@pytest.fixture(scope="module")
-def memcached() -> Iterator[Memcached]:
-    """A server of this file's own, whose clock each of hundreds of tests can move."""
-    with Patient("-m", "512", "-t", "2") as server:
-        yield server
 
 
 def there(session: Session | None) -> Session:

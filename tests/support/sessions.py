@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import unquote
 
 from memsessions import Session
 from memsessions.store.memory import MemoryStore, named_store
 
-from .memcached import Memcached
-
 if TYPE_CHECKING:
     from ..conftest import Where
+    from .memcached import Memcached
 
 T = TypeVar("T")
 
@@ -24,25 +20,6 @@ UNKNOWN = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01"
 KEYS = ["id", "r", "w", "idle", "ttl", "ip", "d"]
 # How often to try to get something done between two ticks of a clock that ticks once a second.
 _ATTEMPTS = 50
-
-
-class Patient(Memcached):
-    """A server all of whose keys are found, whatever it is doing by itself just then.
-
-    A dump of its lists misses an item now and then, a dump of its hash table does not. But while it tidies
-    up by itself, which it does soon after it started, it answers "BUSY" instead.
-    """
-
-    def keys(self, ns: str) -> list[str]:
-        prefix = f"{ns}:"
-        while True:
-            # Only the last line, which may be the only one, ends with a carriage return.
-            dump = self.ask(b"lru_crawler metadump hash\r\n", b"\r\n").decode()
-            if not dump.startswith("BUSY"):
-                break
-            time.sleep(0.01)
-        keys = [unquote(key) for key in re.findall(r"^key=(\S+)", dump, re.MULTILINE)]
-        return [key for key in keys if key.startswith(prefix)]
 
 
 def server_of(where: Where) -> Memcached | None:
