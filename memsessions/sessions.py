@@ -58,13 +58,13 @@ class _New(NamedTuple):
 class AppSessions:
     """The sessions of one app on one store."""
 
-    def __init__(self, store: Store, keys: AppKeys, index: Index, item_bytes: int) -> None:
+    def __init__(self, store: Store, keys: AppKeys, index: Index, item_bytes: int, tag: str) -> None:
         self._store = store
         self._run = store.run
         self._keys = keys
         self._index = index
         self._item_bytes = item_bytes
-        self._tag = tokens.server_tag(store.server)
+        self._tag = tag
 
     def create(self, id: str, ip: str, life: Life, d: Data | None, first: Batch, deadline: float) -> str:
         """Make a session, after the operations given, and return its token. One round trip."""

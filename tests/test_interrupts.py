@@ -341,7 +341,7 @@ def test_a_scan_that_is_abandoned_leaves_nothing_behind(
     own_memcached: Memcached, make_client: MakeClient
 ) -> None:
     sessions = Sessions(make_client(own_memcached.address))
-    store = sessions.rs._store
+    store = sessions.rs._nodes[0].store
     for _ in range(30):
         stream = store.stream([(Read(b"none"),)] * 10)
         next(stream)
@@ -355,7 +355,7 @@ def test_a_scan_whose_reader_fails_leaves_nothing_behind(
 ) -> None:
     """As when a callback in the middle of it raises."""
     sessions = Sessions(make_client(own_memcached.address), 300)
-    scans = sessions.rs._serving(APP).scans
+    scans = sessions.rs._nodes[0].app(APP).scans
     decoded = scans._decoded
 
     def failing(*arguments: Any) -> Any:
@@ -465,7 +465,7 @@ for n, token in enumerate(tokens):
     assert rs.get("forum", token)["d"]["n"] == n
 gc.collect()
 gevent.sleep(0.05)
-assert len(rs._store._pool._idle) <= 6, len(rs._store._pool._idle)
+assert len(rs._nodes[0].store._pool._idle) <= 6, len(rs._nodes[0].store._pool._idle)
 assert killed > 50 and calls > 50, (killed, calls)
 
 # A time limit of gevent's comes out as it is, and the greenlets run side by side.

@@ -487,7 +487,7 @@ def test_a_stream_that_is_left_gives_its_connection_up(proxy: Proxy, open_at: Op
     key = b"none"
     stream = store.stream([(DeleteMany(key, [b"%d" % number]),) for number in range(5)])
     assert next(stream) == [[False]]
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert store.run((Read(key), ReadMany(key, (b"1", b"2")))) == [None, [None, None]]
     assert proxy.connections == 2
 
@@ -557,7 +557,7 @@ def test_a_session_that_cannot_be_listed_on_a_full_server_is_refused_and_leaves_
         size = 3000
         while size >= 1000:  # what the user's bucket grows into: it has 30 records of 49 bytes
             try:
-                rs._store.run([Add(b"fill:%d" % time.monotonic_ns(), b"v" * size, FOREVER)])
+                rs._nodes[0].store.run([Add(b"fill:%d" % time.monotonic_ns(), b"v" * size, FOREVER)])
             except StoreFull:
                 size -= 20
         made = 30
