@@ -433,9 +433,10 @@ class SessionsClient:
         killed = sum(tally.killed for tally in tallies)
         errors = [tally.error for tally in tallies if tally.error is not None]
         unreached = [error for error in errors if isinstance(error, (StoreUnavailable, UnsupportedServer))]
-        if unreached:
+        if unreached and (len(endings) > 1 or isinstance(unreached[0], StoreUnavailable)):
             names = tuple(error.server for error in unreached)
-            reason = f"{unreached[0].reason}; {killed} sessions were ended before, others may live"
+            others = f"; {killed} sessions were ended elsewhere or before, others may live" if killed else ""
+            reason = unreached[0].reason + others
             raise LogoutIncomplete(", ".join(names), reason, killed, names) from unreached[0]
         for error in errors:
             raise error

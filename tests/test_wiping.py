@@ -175,7 +175,7 @@ def test_of_many_clients_one_wipes_in_each_interval(
     wipes: list[int] = []
     for number, rs in enumerate(clients):
         rs._wipe_s = 600
-        monkeypatch.setattr(rs, "wipe", partial(wipes.append, number))
+        monkeypatch.setattr(rs._nodes[0], "wipe", partial(wipes.append, number))
     for rs in clients:
         rs._wipe_in_turn()
     assert wipes == [0]
