@@ -45,13 +45,7 @@ class Scans:
 
     def active(self, dt: int) -> list[Session]:
         """The sessions of the app that were used in the last `dt` seconds, the last used first."""
-        names = (
-            session_of(item)
-            for group in self._index.groups()
-            for bucket in group
-            for item in bucket.records()
-        )
-        return sorted(self._sessions(names, dt), key=idle_time)
+        return sorted(self._sessions(self._index.sessions(), dt), key=idle_time)
 
     def active_users(self, dt: int) -> set[bytes]:
         """The users they belong to."""

@@ -79,9 +79,9 @@ class OnSeveral(Where):
             one.advance(seconds)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def memcached() -> Iterator[Memcached]:
-    """A server for the tests that do not harm it. It is shared: look at your own namespace only."""
+    """A server for a module's tests that do not harm it. It is shared: look at your own namespace only."""
     with Memcached("-m", "512", "-t", "2") as server:
         yield server
 
@@ -93,9 +93,9 @@ def own_memcached() -> Iterator[Memcached]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def three_memcacheds() -> Iterator[list[Memcached]]:
-    """Servers for the tests that do not harm them."""
+    """Servers for a module's tests that do not harm them."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(Memcached("-m", "128", "-t", "1")) for _ in range(3)]
 
