@@ -11,7 +11,8 @@ import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from .errors import NoConnectionFree, StoreError, StoreUnavailable, UnsupportedServer
@@ -112,8 +113,18 @@ class GuardedStore:
     def stream(
         self, batches: Iterable[Batch], deadline: float | None = None
     ) -> Generator[list[Any], None, None]:
-        probed = self._breaker.enter()
-        with contextlib.closing(self._store.stream(batches, deadline)) as replies:
+        probed: _Outage | None = None
+
+        def entered() -> Iterator[Batch]:
+            nonlocal probed
+            waiting = iter(batches)
+            # What makes the first batch may itself ask this store, and may be the call that tries again.
+            for first in islice(waiting, 1):
+                probed = self._breaker.enter()
+                yield first
+            yield from waiting
+
+        with contextlib.closing(self._store.stream(entered(), deadline)) as replies:
             while True:
                 try:
                     answers = next(replies)

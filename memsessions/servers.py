@@ -165,7 +165,9 @@ def parse_server(server: object) -> tuple[str, int] | str:
 def _port(port: object) -> int:
     number = int(port) if isinstance(port, str) and port.isascii() and port.isdigit() else port
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 65536:
-        raise ConfigurationError(f"a server's port must be from 1 to 65535, not {port!r}")
+        raise ConfigurationError(
+            f"a server's port must be from 1 to 65535, not {port!r} (several servers are given as a list)"
+        )
     return number
 
 
