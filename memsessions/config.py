@@ -138,5 +138,5 @@ def check_credentials(username: object, password: object) -> None:
     for name, value in (("username", username), ("password", password)):
         if not (isinstance(value, str) and value and value.isprintable()):
             raise ConfigurationError(f"{name} must be printable text")  # and is not shown
-    if " " in str(username):
-        raise ConfigurationError("username must hold no space")
+        if " " in value:
+            raise ConfigurationError(f"{name} must hold no space: memcached takes none")

@@ -21,7 +21,7 @@ from memsessions.store.memory import MemoryStore
 from .conftest import MakeClient
 from .support.memcached import Memcached
 
-PASSWORD = "correct horse battery"
+PASSWORD = "correct-horse-battery"
 
 
 # ------------------------------------------------------------------------------------------- servers
@@ -196,6 +196,7 @@ def test_options_are_given_by_name() -> None:
         ({"username": "user", "password": PASSWORD + "\r\n"}, "password must be printable text"),
         ({"username": "user\0", "password": PASSWORD}, "username must be printable text"),
         ({"username": "us er", "password": PASSWORD}, "username must hold no space"),
+        ({"username": "user", "password": "correct horse"}, "password must hold no space"),
         ({"username": 5, "password": PASSWORD}, "username must be printable text"),
         ({"username": "user", "password": PASSWORD.encode()}, "password must be printable text"),
     ],
