@@ -115,7 +115,7 @@ class SessionsClient:
         )
         self._nodes = nodes(opened, ns, timeout, max_item_bytes)
         self._taking_new = [node for node in self._nodes if node.weight]
-        self._side_by_side = SideBySide()
+        self._side_by_side = SideBySide(len(self._nodes))
         self._ns = ns
         self._wipe_s = max(wipe, _WIPE_LEAST_S) if wipe else 0
         self._item_bytes = max_item_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import forks
@@ -20,8 +21,14 @@ _MOST_THREADS = 256
 class SideBySide:
     """Makes calls at the same time: the first in the caller's thread, each other in one of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """For at most so many calls at the same time."""
         self._threads: ThreadPoolExecutor | None = None
+        if most > 1:
+            # Only who has several servers pays for this import; not in a call, which may be interrupted.
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._make = partial(ThreadPoolExecutor, _MOST_THREADS, "memsessions")
         forks.call_in_child(self, SideBySide._after_fork_in_child)
 
     def outcomes(self, calls: Sequence[Callable[[], T]]) -> list[T | StoreError]:
@@ -55,10 +62,7 @@ class SideBySide:
         try:
             threads = self._threads
             if threads is None:
-                # Only who has several servers pays for this import.
-                from concurrent.futures import ThreadPoolExecutor
-
-                threads = self._threads = ThreadPoolExecutor(_MOST_THREADS, "memsessions")
+                threads = self._threads = self._make()
             return threads.submit(_outcome, call)
         except RuntimeError:  # the interpreter is shutting down, or the system has no thread left
             return None
