@@ -1,4 +1,4 @@
-"""One of three servers is frozen under load, in short; `python -m tests.stress frozen_server` does so for long."""
+"""One of three servers is frozen under load, in short; `tests.stress frozen_server` does so for long."""
 
 from __future__ import annotations
 
