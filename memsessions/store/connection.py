@@ -273,6 +273,8 @@ class Connection:
         while at < 0:
             if len(buffer) > limit:
                 raise ProtocolError("the reply is longer than any valid one")
+            if time.monotonic() >= deadline:
+                raise DeadlinePassed
             searched = max(0, len(buffer) - len(fence))
             buffer += self._chunk(deadline, _CHUNK_BYTES)
             at = buffer.find(fence, searched)
@@ -293,10 +295,9 @@ class Connection:
         # TLS may hold bytes that the socket does not show: there, ask first and wait after.
         ask_first = self._tls
         while True:
-            if not ask_first:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0 or not self._wait_in(left_s * 1000):
-                    raise DeadlinePassed
+            # What is there already is taken: it may be this process that was late to look.
+            if not ask_first and not self._wait_in(max(0.0, deadline - time.monotonic()) * 1000):
+                raise DeadlinePassed
             ask_first = False
             try:
                 chunk = self.sock.recv(most)

@@ -17,6 +17,7 @@ import pytest
 from pymemcache import Client, PooledClient
 
 from memsessions import SessionsClient, StoreFull, StoreUnavailable, UnsupportedServer
+from memsessions.store.connection import Connection
 from memsessions.store.memcached import MemcachedStore
 from memsessions.store.operations import (
     FOREVER,
@@ -608,3 +609,20 @@ def test_the_connection_of_a_shared_client_is_left_to_it(
     assert client.sock is sock
     assert client.get("none") is None
     client.close()
+
+
+def test_a_reply_that_is_there_is_taken_however_late_this_process_looks(
+    memcached: Memcached, open_at: OpenAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was held up, by its other threads or by the system, takes that for no outage."""
+    store = open_at(memcached.port, 0.05)
+    store.ping()
+    send = Connection.send
+
+    def send_and_be_held_up(self: Connection, batch: Batch, deadline: float) -> bytes:
+        fence = send(self, batch, deadline)
+        time.sleep(0.1)
+        return fence
+
+    monkeypatch.setattr(Connection, "send", send_and_be_held_up)
+    assert store.run((Read(b"none"),)) == [None]

@@ -23,9 +23,9 @@ DURATION_S = 120.0
 APP = "forum"
 WORKERS = 6
 READERS = 2
-FROZEN_S = 1.5
+FROZEN_S = 2.5
 THAWED_S = 2.5
-_TIMEOUT_S = 0.5
+_TIMEOUT_S = 1.0
 # A server that was frozen is used again after its last pause at the latest.
 _RECOVERY_S = 1.0
 
