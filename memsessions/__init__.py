@@ -6,6 +6,7 @@ from .client import SessionsClient
 from .errors import (
     ClientClosed,
     ConfigurationError,
+    DumpForbidden,
     InvalidFormat,
     InvalidValue,
     ItemTooLarge,
@@ -20,7 +21,8 @@ from .errors import (
     ValidationError,
     WriteRefused,
 )
-from .types import Activity, Created, Data, Killed, Scalar, Session, Wiped
+from .repairing import repair
+from .types import Activity, Created, Data, Killed, Repaired, Scalar, Session, Wiped
 
 __all__ = [
     "Activity",
@@ -28,12 +30,14 @@ __all__ = [
     "ConfigurationError",
     "Created",
     "Data",
+    "DumpForbidden",
     "InvalidFormat",
     "InvalidValue",
     "ItemTooLarge",
     "Killed",
     "MemsessionsError",
     "MissingParameter",
+    "Repaired",
     "Scalar",
     "Session",
     "SessionTooLarge",
@@ -46,6 +50,7 @@ __all__ = [
     "ValidationError",
     "Wiped",
     "WriteRefused",
+    "repair",
 ]
 
 

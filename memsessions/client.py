@@ -6,7 +6,7 @@ import contextlib
 import os
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from .record import without_none
 from .registry import Registry
 from .scans import Scans
 from .sessions import AppSessions
-from .store.operations import Add
+from .store.operations import Add, Store
 from .tokens import Life
 from .types import Activity, Created, Killed, Scalar, Session, Wiped
 from .wiping import WipeThread, wipe_app
@@ -289,6 +289,22 @@ class SessionsClient:
         check.check_seconds("dt", dt)
         return serving.scans.active(dt)
 
+    def iter_soapp(self, app: str, dt: int = 600) -> Iterator[Session]:
+        """As `soapp`, but in no order, and holding one batch of sessions only, for apps that have many.
+
+        Nothing is asked before the first session is taken. A session that is created, moved or ended
+        meanwhile may be there or not. An iterator that is left before its end gives up its connection.
+
+        Parameters:
+            dt: seconds, at least 10, before the batch that a session is in was asked for.
+
+        Returns:
+            An iterator of sessions as in `get`.
+        """
+        serving = self._serving(app)
+        check.check_seconds("dt", dt)
+        return serving.scans.each_active(dt)
+
     def activity(self, app: str, dt: int = 600) -> Activity:
         """How many distinct users of an app were active in the last `dt` seconds.
 
@@ -406,6 +422,11 @@ class SessionsClient:
         sessions = AppSessions(self._store, keys, index, self._item_bytes)
         serving = _App(keys, index, sessions, Scans(self._store, keys, index))
         return self._apps.setdefault(app, serving)
+
+    def _opened(self) -> tuple[Store, bytes]:
+        """The store, and what every key on it begins with; for what looks at the store as a whole."""
+        self._start()
+        return self._store, self._root
 
     def _start(self) -> None:
         """At the first call, and at the first one in a child process: begin to wipe."""

@@ -45,13 +45,17 @@ class Scans:
 
     def active(self, dt: int) -> list[Session]:
         """The sessions of the app that were used in the last `dt` seconds, the last used first."""
+        return sorted(self.each_active(dt), key=_idle)
+
+    def each_active(self, dt: int) -> Iterator[Session]:
+        """The same in no order, with one batch of them held at a time."""
         names = (
             session_of(item)
             for group in self._index.groups()
             for bucket in group
             for item in bucket.records()
         )
-        return sorted(self._sessions(names, dt), key=_idle)
+        return self._sessions(names, dt)
 
     def active_users(self, dt: int) -> int:
         """How many users they belong to."""
