@@ -214,9 +214,9 @@ def test_a_session_that_lost_its_counter_lives_and_is_listed(client: SessionsCli
 # ------------------------------------------------------------------------------------------ large ones
 
 
-@pytest.mark.parametrize("items", [1, 17, 40])
+@pytest.mark.parametrize("passes", [2, 3, 10])
 def test_in_several_passes_it_finds_the_same(
-    where: Where, client: SessionsClient, monkeypatch: pytest.MonkeyPatch, items: int
+    where: Where, client: SessionsClient, monkeypatch: pytest.MonkeyPatch, passes: int
 ) -> None:
     """As on a server with more sessions than may be held in memory at once."""
     tokens = fill(client) + fill(client, 4, "shop")
@@ -228,13 +228,17 @@ def test_in_several_passes_it_finds_the_same(
     assert expected[APP]["dead"] + expected[APP]["listed"] + expected[APP]["unlisted"] > 50
     for key in [key for key in contents(where) if is_index(key)]:
         evict(client, key.encode())
-    monkeypatch.setattr(repairing, "_ITEMS_EACH_PASS", items if where.kind == "memory" else items * 100)
+    (*_, last) = client._store.keys(b"")
+    monkeypatch.setattr(repairing, "_ITEMS_EACH_PASS", -(-last.total // passes))
     found = repair(client)
     assert {app: item["unlisted"] for app, item in found.items()} == {
         app: item["listed"] + item["unlisted"] for app, item in expected.items()
     }
     assert set(listed_records(where)) <= set(everything)
-    assert repair(client) == {app: report(listed=item["unlisted"]) for app, item in found.items()}
+    client.kill(APP, tokens[0])
+    again = repair(client)
+    assert again[APP] == report(listed=found[APP]["unlisted"] - 1, dead=1)
+    assert again["shop"] == report(listed=found["shop"]["unlisted"])
 
 
 def test_sessions_that_outgrow_a_bucket_are_listed_in_its_segments(
@@ -363,6 +367,28 @@ def add_without_end(rs: SessionsClient, size: int) -> None:
         rs._store.run((Add(b"fill:" + secrets.token_hex(8).encode(), b"x" * size, FOREVER),))
 
 
+def test_a_session_is_not_said_to_be_listed_where_no_reader_looks(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little room there is: say, for a record in a segment, but not for the flag of segments."""
+    monkeypatch.setattr(index, "FULL_BYTES", 0)
+    monkeypatch.setattr(repairing, "_BATCH", 1)
+    numbers = set()
+    for room in range(0, 700, 20):
+        where = InMemory()
+        rs = make_client(where.address, ns=where.ns)
+        for number in range(3):
+            rs.create(APP, USER, f"ip{number}")
+        lose_index(where, rs)
+        store = memory_of(where)
+        store._limit_bytes = store._bytes + room
+        found = repair(rs)[APP]
+        assert found["unlisted"] == 3
+        assert len(rs.soid(APP, USER)) == len(rs.soapp(APP)) == found["relisted"]
+        numbers.add(found["relisted"])
+    assert numbers == {0, 1, 2, 3}
+
+
 def test_a_full_server_is_repaired_as_far_as_there_is_room(make_client: MakeClient) -> None:
     """A memcached that refuses memory: what is said to be listed is, and the rest is once there is room."""
     with Memcached("-M", "-m", "2", "-t", "1") as server:
@@ -396,6 +422,32 @@ def test_the_keys_of_a_pymemcache_client_may_have_a_prefix(
 
 
 # ------------------------------------------------------------------------------- against another call
+
+
+def test_a_session_that_ends_after_the_dump_is_neither_counted_nor_listed(
+    where: Where, client: SessionsClient
+) -> None:
+    token = client.create(APP, USER, "192.0.2.1")["token"]
+    evict(client, bucket_key(client, USER))
+    client.create(APP, "other", "192.0.2.2")
+
+    def end_it(_done: int, _total: int) -> None:
+        client.kill(APP, token)
+
+    assert repair(client, end_it) == {APP: report(listed=1)}
+    assert sum(len(held) for key, held in contents(where).items() if is_index(key)) == index.RECORD_LENGTH
+
+
+def test_a_session_that_is_made_after_the_dump_is_not_taken_for_lost(client: SessionsClient) -> None:
+    client.create(APP, USER, "192.0.2.1")
+    evict(client, bucket_key(client, USER))
+
+    def make(_done: int, _total: int) -> None:
+        client.create(APP, "other", "192.0.2.2")
+
+    found = repair(client, make)[APP]
+    assert (found["unlisted"], found["relisted"], found["dead"]) == (1, 1, 0)
+    assert "192.0.2.2" in ips(client.soapp(APP))
 
 
 class Lost(NamedTuple):
