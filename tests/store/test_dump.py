@@ -273,6 +273,17 @@ def test_what_is_no_dump_is_an_error_that_shows_nothing_of_it(open_at: OpenAt, r
         assert store._pool.take() is None, "the connection is not used again"
 
 
+def test_a_server_that_does_not_tell_how_much_it_holds_is_not_believed(open_at: OpenAt) -> None:
+    def talk(sock: socket.socket) -> None:
+        hello(sock)
+        sock.recv(4096)
+        sock.sendall(b"STAT other 1\r\nEND\r\n")
+        sock.recv(4096)
+
+    with FakeServer(talk) as server, pytest.raises(StoreUnavailable, match="how many items"):
+        names(open_at(server.port))
+
+
 def test_a_dump_that_is_cut_off_is_not_taken_for_a_whole_one(open_at: OpenAt) -> None:
     with FakeServer(dumping(LINE * 10, end=True)) as server, pytest.raises(StoreUnavailable):
         names(open_at(server.port))
