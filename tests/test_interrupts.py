@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from pymemcache import PooledClient
 
-from memsessions import SessionsClient, StoreUnavailable
+from memsessions import SessionsClient, StoreUnavailable, repair
 from memsessions.store.operations import Read
 
 from .conftest import MakeClient, OnMemcached
@@ -90,6 +90,13 @@ class Sessions:
             assert session["d"] is not None
             self.check(int(session["id"][4:]), session)
 
+    def iter_soapp(self, _number: int) -> None:
+        for session in self.rs.iter_soapp(APP):
+            self.check(int(session["id"][4:]), session)
+
+    def repair(self, _number: int) -> None:
+        assert repair(self.rs)[APP]["listed"] == len(self.tokens)
+
     def activity(self, _number: int) -> None:
         assert self.rs.activity(APP) == {"activity": len(self.tokens)}
 
@@ -110,7 +117,10 @@ class Sessions:
 
     @property
     def calls(self) -> list[Callable[[int], None]]:
-        return [self.get, self.get, self.set, self.soid, self.soapp, self.activity, self.unknown, self.create]
+        return [
+            *(self.get, self.get, self.set, self.soid, self.soapp, self.iter_soapp),
+            *(self.activity, self.unknown, self.create),
+        ]
 
 
 def connections(server: Memcached, at_most: int) -> int:
@@ -188,7 +198,15 @@ def test_interrupts_at_any_time_never_mix_up_replies(
 
 
 # With every how manieth line to stop at: a scan has thousands.
-CALLS = [("get", 1), ("set", 1), ("soid", 1), ("soapp", 13), ("create", 1)]
+CALLS = [
+    ("get", 1),
+    ("set", 1),
+    ("soid", 1),
+    ("soapp", 13),
+    ("iter_soapp", 13),
+    ("repair", 23),
+    ("create", 1),
+]
 
 
 @pytest.mark.parametrize("kind", ["first call", "later call"])
