@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import random
@@ -25,6 +24,7 @@ from memsessions.store.operations import Read
 from .conftest import MakeClient, OnMemcached
 from .support.fakes import FullBacklog
 from .support.injection import at_line
+from .support.interrupting import INTERRUPTS, Stop, stop_thread, was_interrupted
 from .support.memcached import Memcached
 from .support.proxy import Proxy
 
@@ -38,24 +38,13 @@ APP = "forum"
 IP = "127.0.0.1"
 
 
-class StopError(Exception):
-    """What an application may raise in a signal handler."""
-
-
-class Stop(BaseException):
-    """The same, not to be caught by accident."""
-
-
-INTERRUPTS: list[Callable[[], BaseException]] = [KeyboardInterrupt, SystemExit, Stop, StopError]
-
-
 @pytest.fixture(autouse=True)
 def _finalizers_may_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What is raised while a finalizer runs cannot come out of it; Python says so, and it is no failure."""
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        if not issubclass(unraisable.exc_type, (KeyboardInterrupt, SystemExit, Stop, StopError)):
+        if not issubclass(unraisable.exc_type, INTERRUPTS):
             before(unraisable)
 
     monkeypatch.setattr(sys, "unraisablehook", hook)
@@ -145,20 +134,6 @@ Alarm = Callable[[Callable[[], BaseException]], None]
 
 
 # ---------------------------------------------------------------------------------- at any time at all
-
-
-def was_interrupted(call: Callable[[], object], after_s: float) -> bool:
-    """Call, with an alarm after some time, and say whether it came before the end."""
-    try:
-        signal.setitimer(signal.ITIMER_REAL, after_s)
-        call()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    except (KeyboardInterrupt, SystemExit, Stop, StopError):
-        return True
-    except BaseException:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        raise
-    return False
 
 
 @pytest.mark.parametrize("kind", ["own", "shared"])
@@ -394,13 +369,6 @@ class Victim(threading.Thread):
         except BaseException as error:  # noqa: BLE001
             self.failure = error
 
-    def interrupt(self) -> None:
-        assert self.ident is not None
-        raised = ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(self.ident), ctypes.py_object(Stop)
-        )
-        assert raised == 1
-
 
 def test_interrupted_threads_leave_the_others_alone(
     own_memcached: Memcached, make_client: MakeClient
@@ -415,7 +383,7 @@ def test_interrupted_threads_leave_the_others_alone(
         for victim in victims:
             victim.ready.wait()
             time.sleep(dice.uniform(0, 0.004))
-            victim.interrupt()
+            assert stop_thread(victim)
         for victim in victims:
             victim.join(10)
             assert not victim.is_alive()
