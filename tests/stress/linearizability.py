@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from operator import itemgetter
 from pathlib import Path
@@ -23,6 +23,7 @@ from memsessions import Session, SessionsClient, StoreUnavailable
 
 from ..support.memcached import Memcached
 from ..support.proxy import Proxy
+from .faults import Faults
 from .histories import Call, Cuts, Seen, violations
 from .program import Plan, Report
 from .workers import Workers, open_client, say
@@ -49,18 +50,18 @@ def attack(plan: Plan) -> Report:
         ends = time.monotonic() + plan.duration_s
         common = {"seed": plan.seed, "folder": folder, "began": began, "ends": ends}
         orders = [
-            {**common, "process": process, "servers": proxy.address if process else server.address}
-            for process in range(PROCESSES)
+            {**common, "process": process, "servers": {server.address: address}}
+            for process, address in enumerate([server.address, proxy.address, proxy.address])
         ]
         workers = stack.enter_context(Workers("linearizability", orders))
-        faults = _Faults(plan.dice, server, proxy)
+        faults = Faults(plan.dice, server, proxy, TIMEOUT_S)
         while not plan.is_over:
             faults.make()
             plan.progress(f"{faults.figures.total()} faults")
         found = workers.failures(ends)
         cuts = Cuts((start - began, end - began) for start, end in faults.cuts)
         figures: Counter[str] = Counter()
-        with open_client(server.address, timeout_s=10) as rs:
+        with open_client({server.address: server.address}, timeout_s=10) as rs:
             for session, history in _histories(workers.lines(), began):
                 history.append(_last(rs, Path(folder), session, began))
                 found += [f"session {session}: {text}" for text in violations(history, cuts)]
@@ -99,64 +100,6 @@ def _figures(history: Sequence[Call]) -> Counter[str]:
             "calls": len(history),
         }
     ) + Counter(f"unknown: {call.name}, {call.error}" for call in history if call.error)
-
-
-# ---------------------------------------------------------------------------------------------- faults
-
-
-class _Faults:
-    """What goes wrong, one thing after the other; `cuts` are the periods in which connections were cut."""
-
-    def __init__(self, dice: random.Random, server: Memcached, proxy: Proxy) -> None:
-        self.figures: Counter[str] = Counter()
-        self.cuts: list[tuple[float, float]] = []
-        self._dice = dice
-        self._server = server
-        self._proxy = proxy
-
-    def make(self) -> None:
-        """One fault, and a pause after it."""
-        faults: list[tuple[str, Callable[[float], None]]] = [
-            ("freezes of the server", self._freeze),
-            ("times all connections were cut", self._cut),
-            ("times replies were lost and cut", self._lose_replies),
-            ("times requests were swallowed", self._swallow),
-            ("times replies came late", self._delay),
-        ]
-        name, fault = self._dice.choice(faults)
-        fault(self._dice.uniform(0.5, 2.5) * TIMEOUT_S)
-        self.figures[name] += 1
-        self._proxy.sent.clear()
-        time.sleep(self._dice.uniform(0.02, 0.3))
-
-    def _freeze(self, seconds: float) -> None:
-        self._server.freeze()
-        time.sleep(seconds)
-        self._server.thaw()
-
-    def _cut(self, _seconds: float = 0) -> None:
-        started = time.monotonic()
-        self._proxy.cut()
-        self.cuts.append((started, time.monotonic()))
-
-    def _lose_replies(self, seconds: float) -> None:
-        def lose(_chunk: bytes) -> None:
-            self.cuts.append((time.monotonic(), time.monotonic()))
-
-        self._proxy.to_client = lose
-        time.sleep(seconds / 10)
-        self._proxy.to_client = lambda chunk: chunk
-
-    def _swallow(self, seconds: float) -> None:
-        self._proxy.hole = True
-        time.sleep(seconds)
-        self._proxy.hole = False
-        self._cut()
-
-    def _delay(self, seconds: float) -> None:
-        self._proxy.delay_s = seconds
-        time.sleep(2 * seconds)
-        self._proxy.delay_s = 0
 
 
 # --------------------------------------------------------------------------------------------- workers

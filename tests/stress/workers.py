@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pymemcache import PooledClient
+
 from memsessions import SessionsClient
 
 _ROOT = Path(__file__).parents[2]
@@ -26,9 +28,18 @@ _ROOT = Path(__file__).parents[2]
 _LATE_S = 60
 
 
-def open_client(servers: Any, timeout_s: float, **options: Any) -> SessionsClient:
-    """The client of every attack; `servers` is what JSON made of what a program's orders say."""
-    return SessionsClient(servers, wipe=0, timeout=timeout_s, connect_timeout=timeout_s, **options)
+def open_client(servers: Mapping[str, str], timeout_s: float, shared: bool = False) -> SessionsClient:
+    """The client of every attack: of the servers of these names and addresses.
+
+    A server is named by its own address, and may be reached at that of a proxy. `shared` borrows the
+    connections from a pool of pymemcache's.
+    """
+    (address,) = servers.values()
+    options: dict[str, Any] = {"servers": address}
+    if shared:
+        host, port = address.split(":")
+        options = {"client": PooledClient((host, int(port)))}
+    return SessionsClient(wipe=0, timeout=timeout_s, connect_timeout=timeout_s, **options)
 
 
 def say(what: Any) -> None:
