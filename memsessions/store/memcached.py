@@ -178,6 +178,7 @@ class MemcachedStore:
         for connection in self._open.copy():
             connection.close()
         self._open = weakref.WeakSet()
+        self._pool.abandon()
         self._pool = Pool()  # a shared pool and its locks stay the parent's
 
     # -------------------------------------------------------------------------------------- errors
