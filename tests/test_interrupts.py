@@ -477,3 +477,40 @@ def test_a_call_that_is_interrupted_after_quit_gives_its_connection_up(
         with pytest.raises((StoreUnavailable, RuntimeError)):
             rs.ping()
     assert connections(own_memcached, 0) <= 0
+
+
+# --------------------------------------------------------------------------------------------- imports
+
+FIRST_CALLS = """
+import sys
+from memsessions import SessionsClient, StoreUnavailable, ValidationError
+
+rs = SessionsClient(sys.argv[1], ns=sys.argv[2])
+nobody = SessionsClient("localhost:1")
+before = set(sys.modules)
+token = rs.create("forum", "user1", "127.0.0.1", d={"n": 1})["token"]
+rs.get("forum", token)
+rs.set("forum", token, {"n": 2})
+token = rs.rotate("forum", token)["token"]
+rs.soid("forum", "user1")
+rs.soapp("forum")
+rs.activity("forum")
+rs.killsoid("forum", "user1")
+rs.killall("forum")
+rs.wipe()
+rs.ping()
+for call in (nobody.ping, lambda: rs.get("forum", "")):
+    try:
+        call()
+    except (StoreUnavailable, ValidationError):
+        pass
+print(sorted(set(sys.modules) - before))
+rs.quit()
+"""
+
+
+def test_no_call_imports_anything(memcached: Memcached, on_memcached: OnMemcached) -> None:
+    """Python may leave the lock of an import that is interrupted held: whoever needs it next waits for ever."""
+    command = [sys.executable, "-c", FIRST_CALLS, memcached.address, on_memcached.ns]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import copy
 import itertools
@@ -19,6 +20,10 @@ from .wire import ProtocolError, decode, encode, reply_limit
 
 if TYPE_CHECKING:
     from typing import TypeGuard
+
+# The system looks names up with this codec, and would import it in the middle of the first call: an
+# interrupt there can leave the import's lock held, and every connection waiting for it.
+codecs.lookup("idna")
 
 #: The first memcached whose meta commands do what the wire protocol here relies on.
 OLDEST_VERSION = (1, 6, 18)
