@@ -510,7 +510,7 @@ rs.quit()
 
 
 def test_no_call_imports_anything(memcached: Memcached, on_memcached: OnMemcached) -> None:
-    """Python may leave the lock of an import that is interrupted held: whoever needs it next waits for ever."""
+    """An import that is interrupted may leave its lock held: whoever needs it next waits for ever."""
     command = [sys.executable, "-c", FIRST_CALLS, memcached.address, on_memcached.ns]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
