@@ -45,6 +45,11 @@ class Call(NamedTuple):
     answer: Any
     error: str | None = None
 
+    @property
+    def is_read(self) -> bool:
+        """Whether, as it was answered, it changed nothing."""
+        return self.name in ("get", "soid") or (self.name != "create" and not self.error and not self.answer)
+
     def __str__(self) -> str:
         said = f"unknown ({self.error})" if self.error else self.answer
         return f"{self.name}({self.argument or ''}) from {self.called:.6f} to {self.ended:.6f}: {said}"
@@ -66,7 +71,7 @@ def violations(calls: Sequence[Call], cuts: Cuts) -> Iterator[str]:
     """What cannot be in the history of one session."""
     odd = contradiction(
         [
-            Operation(call, call.called, math.inf if call.error else call.ended)
+            Operation(call, call.called, math.inf if call.error else call.ended, call.is_read)
             for call in calls
             if not call.error or call.name in ("create", "set", "kill")  # an unknown read says nothing
         ],

@@ -28,12 +28,14 @@ Impossible = _Sentinel
 class Operation(NamedTuple, Generic[What]):
     """One call: what it was, its answer included, and between which moments it took effect.
 
-    An infinite `returned` is a call of which nobody knows whether it took effect, or will.
+    An infinite `returned` is a call of which nobody knows whether it took effect, or will. One that with its
+    answer changes no state, whatever that is, is a read: the search need not try it in several places.
     """
 
     what: What
     called: float
     returned: float
+    is_read: bool = False
 
     @property
     def is_known(self) -> bool:
@@ -82,8 +84,8 @@ def contradiction(
             if after is IMPOSSIBLE:
                 continue
             taken = (done | 1 << number, tried, after)
-            if after == state:
-                # It fits here and changes nothing: any order that has it later may have it here as well.
+            if known[number].is_read:
+                # It fits here: any order that has it later may have it here as well.
                 branches = [taken]
                 break
             branches.append(taken)
