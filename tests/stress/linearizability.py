@@ -8,6 +8,7 @@ times. At the end each session is looked at once more, and its history is checke
 from __future__ import annotations
 
 import heapq
+import math
 import random
 import tempfile
 import threading
@@ -131,14 +132,14 @@ class _Thread(threading.Thread):
 
     def run(self) -> None:
         while (now := time.monotonic()) < self._orders["ends"]:
-            epoch = int(max(0, now - self._orders["began"]) / EPOCH_S)
-            session = epoch * SESSIONS + self._dice.randrange(SESSIONS)
+            share, epoch = math.modf(max(0, now - self._orders["began"]) / EPOCH_S)
+            session = int(epoch) * SESSIONS + self._dice.randrange(SESSIONS)
             # Each is made once, by one of the threads: if nobody learns its token, it is only listed.
             if session % (PROCESSES * THREADS) == self._number and session not in self._created:
                 self._created.add(session)
                 self._create(session)
             else:
-                self._use(session)
+                self._use(session, may_end=share > _end(session))
             time.sleep(self._dice.uniform(0, _PAUSE_S))
         self.failed = False
 
@@ -155,13 +156,13 @@ class _Thread(threading.Thread):
         file.write_text(token)
         file.rename(self._folder / str(session))
 
-    def _use(self, session: int) -> None:
+    def _use(self, session: int, may_end: bool) -> None:
         """Any call; before the token is known, only a list."""
         token = self._tokens.get(session) or _token(self._folder, session)
         name = "soid"
         if token is not None:
             self._tokens[session] = token
-            (name,) = self._dice.choices(["get", "set", "soid", "kill"], [50, 35, 15, 0.1])
+            (name,) = self._dice.choices(["get", "set", "soid", "kill"], [50, 35, 15, 10 * may_end])
         d = self._data() if name == "set" else None
         answer: Any = None
         error = None
@@ -183,6 +184,11 @@ class _Thread(threading.Thread):
         """Changes that nobody else makes; now and then a key is removed."""
         value = None if self._dice.random() < 0.2 else self._dice.getrandbits(40)
         return {"abc"[self._dice.randrange(3)]: value, "last": self._dice.getrandbits(40)}
+
+
+def _end(session: int) -> float:
+    """The share of its time after which a session is ended; of about half, it is more than all."""
+    return 0.3 + 1.4 * (session * 0.618034 % 1)
 
 
 def _user(session: int) -> str:
