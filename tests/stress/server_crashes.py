@@ -29,12 +29,14 @@ DURATION_S = 180
 
 APP = "forum"
 IP = "192.0.2.1"
-PROCESSES, THREADS = 2, 4
+THREADS = 4
+#: For each process, the longest pause between two calls of a thread. One is so quiet that its connections
+#: are idle during a crash, and are found dead after it.
+PAUSES_S = (0.002, 0.002, 0.3)
 SESSIONS = 5  # of each thread, at the most
 TIMEOUT_S = 1.0
 #: Every thread has to work again so soon after the server's return.
 RECOVERY_S = 1.0
-_PAUSE_S = 0.002
 _SLOT_BYTES = 8
 
 
@@ -42,7 +44,7 @@ def attack(plan: Plan) -> Report:
     dice = plan.dice
     with ExitStack() as stack:
         shared = stack.enter_context(tempfile.NamedTemporaryFile())
-        shared.truncate(PROCESSES * THREADS * _SLOT_BYTES)
+        shared.truncate(len(PAUSES_S) * THREADS * _SLOT_BYTES)
         worked = stack.enter_context(mmap.mmap(shared.fileno(), 0))
         server = stack.enter_context(Memcached("-t", "2", port=fixed_port()))
         # The last crash has to be over when the workers end.
@@ -51,11 +53,12 @@ def attack(plan: Plan) -> Report:
             {
                 "seed": plan.seed,
                 "process": process,
+                "pause_s": pause_s,
                 "servers": {server.address: server.address},
                 "worked": shared.name,
                 "ends": ends,
             }
-            for process in range(PROCESSES)
+            for process, pause_s in enumerate(PAUSES_S)
         ]
         lives = [Life(time.monotonic(), time.monotonic())]
         workers = stack.enter_context(Workers("server_crashes", orders))
@@ -127,6 +130,7 @@ class _Thread(threading.Thread):
         self.failed = True
         self._rs = rs
         self._ends: float = orders["ends"]
+        self._pause_s: float = orders["pause_s"]
         self._worked = Path(orders["worked"])
         self._number = number
         self._dice = random.Random(f"{orders['seed']} {number}")
@@ -142,15 +146,16 @@ class _Thread(threading.Thread):
             while (called := time.monotonic()) < self._ends:
                 if self._call(called):
                     moments[self._number] = called
-                time.sleep(self._dice.uniform(0, _PAUSE_S))
+                time.sleep(self._dice.uniform(0, self._pause_s))
         self.failed = False
 
     def _call(self, called: float) -> bool:
         """One call; whether it was answered."""
-        names = ["get", "set", "soid", "kill"] if self._tokens else ["create"]
-        (name,) = self._dice.choices(names, [60, 30, 10, 3][: len(names)])
-        if name == "soid" and len(self._tokens) < SESSIONS:
-            name = self._dice.choice(["soid", "create"])
+        names, weights = ["create"], [20]
+        if self._tokens:
+            names += ["get", "set", "soid", "kill"]
+            weights = [20 if len(self._tokens) < SESSIONS else 0, 40, 20, 10, 15]
+        (name,) = self._dice.choices(names, weights)
         number = self._dice.choice(list(self._tokens)) if self._tokens else 0
         if name == "create":
             self._made += 1
