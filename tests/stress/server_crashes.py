@@ -32,7 +32,7 @@ IP = "192.0.2.1"
 THREADS = 4
 #: For each process, the longest pause between two calls of a thread. One is so quiet that its connections
 #: are idle during a crash, and are found dead after it.
-PAUSES_S = (0.002, 0.002, 0.3)
+PAUSES_S = (0.002, 0.002, 0.2)
 SESSIONS = 5  # of each thread, at the most
 TIMEOUT_S = 1.0
 #: Every thread has to work again so soon after the server's return.
