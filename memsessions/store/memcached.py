@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import time
 import weakref
 from collections.abc import Generator, Iterable
@@ -64,6 +65,9 @@ class MemcachedStore:
         self._clock_offset_s = 0.0
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._forks = 0
+        # Names are looked up with this codec, which would be imported in the middle of the first call: an
+        # interrupt there can leave the import's lock held, and every connection waiting for it.
+        codecs.lookup("idna")
         forks.call_in_child(self, MemcachedStore._after_fork_in_child)
 
     # ------------------------------------------------------------------------------------- running
@@ -215,6 +219,7 @@ class MemcachedStore:
         for connection in self._open.copy():
             connection.close()
         self._open = weakref.WeakSet()
+        self._pool.abandon()
         self._pool = Pool()  # a shared pool and its locks stay the parent's
 
     # -------------------------------------------------------------------------------------- errors
