@@ -61,6 +61,7 @@ def main(address: str, ns: str, duration_s: float) -> None:
         "calls": sum(worker.calls.total() for worker in workers),
         "killed": killed,
         "out of time": out_of_time,
+        "unavailable": sum(worker.unavailable for worker in workers),
         "violations": [violation for worker in workers for violation in worker.violations],
     }
     del workers, running, greenlet
