@@ -48,7 +48,7 @@ def _mix_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def mixed_up(self: AppSessions, token: str) -> Session | None:
         answers.append(read(self, token))
-        return answers[-2] if len(answers) % 50 == 0 else answers[-1]
+        return answers[-2] if len(answers) % 5 == 0 else answers[-1]
 
     monkeypatch.setattr(AppSessions, "read", mixed_up)
 

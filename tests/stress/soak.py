@@ -28,7 +28,7 @@ from memsessions.store.memcached import MemcachedStore
 from memsessions.store.pool import Pool
 from memsessions.wiping import WipeThread
 
-from ..support.load import APP, TTL_S, USERS, Worker, user_of
+from ..support.load import TTL_S, Worker
 from ..support.memcached import Memcached
 from .program import Plan, Report
 
@@ -92,7 +92,7 @@ def attack(plan: Plan) -> Report:
         violations += [f"{s.threads} threads were there" for s in samples if s.threads > most_threads]
         violations += [f"{s.descriptors} were open" for s in samples if s.descriptors > most_descriptors]
         violations += _growth(samples)
-        remaining = _end(server, clients[0])
+        remaining = _end(server, clients[0], workers)
         violations += [f"{key.split(':', 3)[:3]} remained on the server" for key in remaining]
         for client in clients:
             client.quit()
@@ -142,11 +142,10 @@ def _load(
     return freezes
 
 
-def _end(server: Memcached, rs: SessionsClient) -> list[str]:
+def _end(server: Memcached, rs: SessionsClient, workers: list[Worker]) -> list[str]:
     """End some sessions, let the others expire, wipe; what remains on the server that should not."""
-    for worker in range(_WORKERS // 2):
-        for number in range(USERS):
-            rs.killsoid(APP, user_of(worker, number))
+    for worker in workers[::2]:
+        worker.leave()
     server.advance(_NS, 3 * TTL_S)
     rs.wipe()
     return [key for key in server.keys(_NS) if key not in _FOR_GOOD]

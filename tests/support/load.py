@@ -7,11 +7,12 @@ then doubtful, and is not looked at so closely any more.
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from memsessions import MemsessionsError, Scalar, Session, SessionsClient, StoreUnavailable
+from memsessions import Scalar, Session, SessionsClient, StoreUnavailable
 
 from .sessions import UNKNOWN
 
@@ -21,8 +22,7 @@ BRIEF_APP = "brief"
 IP = "192.0.2.1"
 #: So long that no session which is used expires, and so short that those in doubt do not pile up.
 TTL_S = 900
-#: Of each worker.
-USERS = 8
+_USERS = 8  # of each worker
 _MOST_SESSIONS = 50
 
 
@@ -50,7 +50,7 @@ class Worker:
         self._serial = 0
         self._held: list[_Held] = []
         self._ended: deque[str] = deque(maxlen=50)
-        self._doubtful: deque[str] = deque(maxlen=500)  # names of sessions that may live
+        self._doubtful: dict[str, float] = {}  # names of sessions that may live, and since when that is so
         self._open: Callable[[], SessionsClient] | None = None
 
     def open_clients_by(self, open_client: Callable[[], SessionsClient]) -> None:
@@ -66,7 +66,7 @@ class Worker:
             _CALLS[call](self)
         except StoreUnavailable:
             self.unavailable += 1
-        except MemsessionsError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, it should not have come out
             self.violations.append(f"{call} raised {type(error).__name__}: {error}")
 
     # ---------------------------------------------------------------------------------- one session
@@ -78,11 +78,11 @@ class Worker:
         self._serial += 1
         user = self._user()
         name = f"{self._number}/{self._serial}"
-        self._doubtful.append(name)
+        self._doubt(name)
         data: dict[str, Scalar] = {"name": name, "value": self._serial}
         token = self._rs.create(APP, user, IP, TTL_S, data)["token"]
         self._held.append(_Held(user, name, token, {self._serial}))
-        self._doubtful.remove(name)
+        del self._doubtful[name]
 
     def _get(self) -> None:
         if held := self._any():
@@ -137,11 +137,17 @@ class Worker:
                 self.violations.append(f"soid found {name}, which is not one of the living of {user}")
         self.violations += [f"soid did not find session {name}" for name in held]
 
-    def _killsoid(self) -> None:
-        user = self._user()
+    def leave(self) -> None:
+        """Have all sessions of its users ended; raises where that is not certain."""
+        for number in range(_USERS):
+            self._killsoid(f"user {self._number}-{number}")
+
+    def _killsoid(self, user: str | None = None) -> None:
+        user = user or self._user()
         ended = [held for held in self._held if held.user == user]
         self._held = [held for held in self._held if held.user != user]
-        self._doubtful.extend(held.name for held in ended)
+        for held in ended:
+            self._doubt(held.name)
         killed = self._rs.killsoid(APP, user)["kill"]
         for held in ended:
             self._has_ended(held)
@@ -191,7 +197,7 @@ class Worker:
     # --------------------------------------------------------------------------------- what is right
 
     def _user(self) -> str:
-        return user_of(self._number, self._dice.randrange(USERS))
+        return f"user {self._number}-{self._dice.randrange(_USERS)}"
 
     def _any(self) -> _Held | None:
         return self._dice.choice(self._held) if self._held else None
@@ -201,11 +207,19 @@ class Worker:
         if not self._held:
             return None
         held = self._held.pop(self._dice.randrange(len(self._held)))
-        self._doubtful.append(held.name)
+        self._doubt(held.name)
         return held
 
+    def _doubt(self, name: str) -> None:
+        """Until it is certain, or whoever it is has expired for lack of use."""
+        now = time.monotonic()
+        oldest = next(iter(self._doubtful), name)
+        if self._doubtful.get(oldest, now) < now - 2 * TTL_S:
+            del self._doubtful[oldest]
+        self._doubtful[name] = now
+
     def _has_ended(self, held: _Held) -> None:
-        self._doubtful.remove(held.name)
+        del self._doubtful[held.name]
         self._ended.append(held.token)
 
     def _check(self, call: str, held: _Held, session: Session | None, data_too: bool = True) -> None:
@@ -217,11 +231,6 @@ class Worker:
             self.violations.append(f"{call} answered {data.get('name')} for {held.name}")
         elif data_too and data.get("value") not in held.values:
             self.violations.append(f"{call} of {held.name} answered {data.get('value')}, not {held.values}")
-
-
-def user_of(worker: int, number: int) -> str:
-    """The name of one of a worker's users."""
-    return f"user {worker}-{number}"
 
 
 # How often each is called; the last needs `open_clients_by`.
