@@ -9,8 +9,10 @@ from .errors import (
     InvalidFormat,
     InvalidValue,
     ItemTooLarge,
+    LogoutIncomplete,
     MemsessionsError,
     MissingParameter,
+    NoConnectionFree,
     SessionTooLarge,
     StoreDamaged,
     StoreError,
@@ -20,6 +22,7 @@ from .errors import (
     ValidationError,
     WriteRefused,
 )
+from .servers import Server
 from .types import Activity, Created, Data, Killed, Scalar, Session, Wiped
 
 __all__ = [
@@ -32,9 +35,12 @@ __all__ = [
     "InvalidValue",
     "ItemTooLarge",
     "Killed",
+    "LogoutIncomplete",
     "MemsessionsError",
     "MissingParameter",
+    "NoConnectionFree",
     "Scalar",
+    "Server",
     "Session",
     "SessionTooLarge",
     "SessionsClient",

@@ -6,32 +6,34 @@ import contextlib
 import os
 import ssl
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import chain
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from . import forks
 from . import validation as check
 from .cache import NoCache, SessionCache
-from .config import (
-    DEFAULT_ITEM_BYTES,
-    DEFAULT_SERVER,
-    check_ns,
-    check_number,
-    open_store,
-    with_environment,
+from .config import DEFAULT_ITEM_BYTES, check_ns, check_number, open_stores
+from .environment import with_environment
+from .errors import (
+    ClientClosed,
+    LogoutIncomplete,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    UnsupportedServer,
 )
-from .errors import ClientClosed, StoreDamaged
-from .index import Index
-from .keys import AppKeys
+from .nodes import ByTag, in_random_order, nodes
 from .record import without_none
-from .registry import Registry
-from .scans import Scans
-from .sessions import AppSessions
-from .store.operations import Add
-from .tokens import Life
-from .types import Activity, Created, Killed, Scalar, Session, Wiped
-from .wiping import WipeThread, wipe_app
+from .scans import Scans, idle_time
+from .servers import DEFAULT_SERVER, Addresses
+from .side_by_side import SideBySide
+from .tokens import TAG, Life
+from .types import Activity, Created, Data, Killed, Scalar, Session, Wiped
+from .wiping import WipeThread
 
 _WIPE_LEAST_S = 10
 
@@ -39,14 +41,12 @@ _WIPE_LEAST_S = 10
 class _App(NamedTuple):
     """What serves one app."""
 
-    keys: AppKeys
-    listing: Index
-    sessions: AppSessions
-    scans: Scans
+    by_tag: ByTag
+    scans: list[Scans]  # of each server
 
 
 class SessionsClient:
-    """Sessions grouped by app and user, on one memcached or in this process.
+    """Sessions grouped by app and user, on one memcached, on several or in this process.
 
     One client serves a whole process: share it between threads and greenlets, make it before or after a
     fork. Nothing is contacted until the first call.
@@ -54,13 +54,15 @@ class SessionsClient:
     Parameters:
         servers: `"host"`, `"host:port"`, `"[::1]:11211"`, `(host, port)`, `"unix:/path"`, or
             `"memory://"` or `"memory://name"` for the in-process store (see `memsessions.store.memory`
-            for when not to use it). A list is refused: several servers are not supported yet.
+            for when not to use it). Several servers: a list of these, or a mapping of names to them. A
+            token remembers its server by this name, or by the address as it was written. In place of an
+            address, `Server` says also its weight and whether it is drained; as text, `"host?drain"`.
         ns: prefix of every key, 1 to 50 of `A-Z a-z 0-9 _ . -`. Another `ns` has other sessions.
         wipe: seconds between two wipes of dead index entries by a background thread; 0 for no thread,
             1 to 9 count as 10. Of all processes on the same server and `ns`, one wipes in each interval.
-        client: a pymemcache `Client` (its address, TLS and key prefix are used) or `PooledClient`
-            (also its pool of connections, within its limit; a call that goes through an app takes two),
-            instead of `servers` and `tls_context`.
+        client: a pymemcache `Client` (its address, TLS and key prefix are used), `PooledClient` (also its
+            pool of connections, within its limit; a call that goes through an app takes two) or
+            `HashClient` (its servers; not where it would put a key), instead of `servers` and `tls_context`.
         cachetime: what other processes `set` and `kill` is seen up to this many seconds late. For so long
             `get` answers from a cache in this process, with `r` and `idle` frozen; 0 for no cache.
         cachemax: the most sessions that the cache holds.
@@ -75,13 +77,15 @@ class SessionsClient:
         ConfigurationError: an argument is not usable.
 
     Every call can raise `StoreUnavailable` when the server does not give a whole, valid answer in time:
-    an outage is never an empty answer. `UnsupportedServer` says that the memcached is older than 1.6.18,
-    `ValidationError` that an argument is wrong (before any I/O), `ClientClosed` that `quit` was called.
+    an outage is never an empty answer. Of several servers, one that failed is left alone for a moment
+    (0.9 s at most): its sessions' calls fail at once, and new sessions go to the others.
+    `UnsupportedServer` says that the memcached is older than 1.6.18, `ValidationError` that an argument is
+    wrong (before any I/O), `ClientClosed` that `quit` was called.
     """
 
     def __init__(
         self,
-        servers: str | tuple[str, int] = DEFAULT_SERVER,
+        servers: Addresses = DEFAULT_SERVER,
         *,
         ns: str = "rs",
         wipe: int = 600,
@@ -99,7 +103,7 @@ class SessionsClient:
         check_number("wipe", wipe, 0, whole=True)
         check_number("cachetime", cachetime, 0)
         check_number("cachemax", cachemax, 1, whole=True)
-        self._store = open_store(
+        opened = open_stores(
             servers,
             client=client,
             timeout=timeout,
@@ -109,14 +113,14 @@ class SessionsClient:
             password=password,
             max_item_bytes=max_item_bytes,
         )
+        self._nodes = nodes(opened, ns, timeout, max_item_bytes)
+        self._taking_new = [node for node in self._nodes if node.weight]
+        self._side_by_side = SideBySide(len(self._nodes))
         self._ns = ns
-        self._root = self._store.key_prefix + ns.encode()
         self._wipe_s = max(wipe, _WIPE_LEAST_S) if wipe else 0
         self._item_bytes = max_item_bytes
         self._cachetime_s = cachetime
         self._cache = SessionCache(cachetime, cachemax) if cachetime else NoCache()
-        self._registry = Registry(self._store, self._root)
-        self._registered: set[str] = set()
         self._apps: dict[str, _App] = {}
         self._thread: WipeThread | None = None
         self._started = False
@@ -155,6 +159,9 @@ class SessionsClient:
     ) -> Created:
         """Make a session. One round trip; one more at the first use of an app by this client.
 
+        Of several servers, one is chosen by chance and weight among those that answer. One that fails
+        meanwhile is given half of the time, and then the next is tried.
+
         Parameters:
             app: 3 to 20 of `A-Z a-z 0-9 _ -`.
             id: the user, 1 to 128 characters of any kind. A user can have many sessions.
@@ -170,17 +177,13 @@ class SessionsClient:
             SessionTooLarge: `d` does not fit into an item of the store.
             StoreFull: the server runs with `-M` and has no memory left. Nothing was stored.
         """
-        serving = self._serving(app)
+        self._serving(app)
         check.check_id(id)
         check.check_ip(ip)
         check.check_ttl(ttl)
         check.check_flag("no_resave", no_resave)
         data = None if d is None else without_none(check.checked_data(d, self._item_bytes))
-        deadline = self._store.deadline()
-        first = [] if app in self._registered else self._registry.entering(app, deadline)
-        token = serving.sessions.create(id, ip, Life(ttl, no_resave), data or None, first, deadline)
-        self._registered.add(app)
-        return {"token": token}
+        return {"token": self._placed(app, id, ip, Life(ttl, no_resave), data or None)}
 
     def get(self, app: str, token: str) -> Session | None:
         """Read a session, which counts as an access and renews its life. One round trip.
@@ -196,12 +199,12 @@ class SessionsClient:
         serving = self._serving(app)
         check.check_token(token)
         if not self._cachetime_s:
-            return serving.sessions.read(token)
+            return serving.by_tag[token[TAG]].read(token)
         cached = self._cache.get(app, token)
         if cached is not None:
             return cached
         moment = self._cache.moment()
-        session = serving.sessions.read(token)
+        session = serving.by_tag[token[TAG]].read(token)
         if session is not None:
             self._cache.put(app, token, session, moment)
         return session
@@ -225,7 +228,7 @@ class SessionsClient:
         check.check_token(token)
         changes = check.checked_data(d, self._item_bytes)
         try:
-            return serving.sessions.write(token, changes)
+            return serving.by_tag[token[TAG]].write(token, changes)
         finally:
             self._cache.drop(app, token)
 
@@ -238,7 +241,7 @@ class SessionsClient:
         serving = self._serving(app)
         check.check_token(token)
         try:
-            return {"kill": int(serving.sessions.kill(token))}
+            return {"kill": int(serving.by_tag[token[TAG]].kill(token))}
         finally:
             self._cache.drop(app, token)
 
@@ -257,7 +260,7 @@ class SessionsClient:
         serving = self._serving(app)
         check.check_token(token)
         try:
-            new_token = serving.sessions.rotate(token)
+            new_token = serving.by_tag[token[TAG]].rotate(token)
         finally:
             self._cache.drop(app, token)
         return None if new_token is None else {"token": new_token}
@@ -272,7 +275,7 @@ class SessionsClient:
         """
         serving = self._serving(app)
         check.check_id(id)
-        return serving.scans.of_user(id)
+        return self._sorted([partial(scans.of_user, id) for scans in serving.scans])
 
     def soapp(self, app: str, dt: int = 600) -> list[Session]:
         """The sessions of an app that were used in the last `dt` seconds, the last used first.
@@ -287,7 +290,7 @@ class SessionsClient:
         """
         serving = self._serving(app)
         check.check_seconds("dt", dt)
-        return serving.scans.active(dt)
+        return self._sorted([partial(scans.active, dt) for scans in serving.scans])
 
     def activity(self, app: str, dt: int = 600) -> Activity:
         """How many distinct users of an app were active in the last `dt` seconds.
@@ -302,20 +305,24 @@ class SessionsClient:
         """
         serving = self._serving(app)
         check.check_seconds("dt", dt)
-        return {"activity": serving.scans.active_users(dt)}
+        users = self._side_by_side.answers([partial(scans.active_users, dt) for scans in serving.scans])
+        return {"activity": len(set().union(*users))}
 
     def killsoid(self, app: str, id: str) -> Killed:
         """End all sessions of a user: "log out everywhere". Three round trips.
 
         Returns:
             `{"kill": n}`, once every session that existed when the call began has ended; one that `rotate`
-            moves at the same moment may count twice. If it raises, some may live; calling again finishes
-            the job.
+            moves at the same moment may count twice.
+
+        Raises:
+            LogoutIncomplete: a server could not be reached, or not to the end: some sessions may live. It
+                says how many were ended and which servers that are; calling again finishes the job.
         """
         serving = self._serving(app)
         check.check_id(id)
         try:
-            return {"kill": serving.scans.kill_of_user(id)}
+            return {"kill": self._ended([scans.kill_of_user(id) for scans in serving.scans])}
         finally:
             self._cache.drop_app(app, id)
 
@@ -324,10 +331,13 @@ class SessionsClient:
 
         Returns:
             `{"kill": n}`, as in `killsoid`.
+
+        Raises:
+            LogoutIncomplete: as in `killsoid`.
         """
         serving = self._serving(app)
         try:
-            return {"kill": serving.scans.kill_all()}
+            return {"kill": self._ended([scans.kill_all() for scans in serving.scans])}
         finally:
             self._cache.drop_app(app)
 
@@ -345,27 +355,16 @@ class SessionsClient:
             StoreDamaged: something else wrote into the index of an app; the others were wiped.
         """
         self._start()
-        names = dict.fromkeys([*self._registry.names(), *list(self._registered)])
-        wiped = 0
-        damaged: StoreDamaged | None = None
-        for app in names:
-            serving = self._serving(app)
-            try:
-                wiped += wipe_app(self._store, serving.keys, serving.listing)
-            except StoreDamaged as error:
-                damaged = error
-        if damaged is not None:
-            raise damaged
-        return {"wiped": wiped}
+        return {"wiped": sum(self._side_by_side.answers([node.wipe for node in self._nodes]))}
 
     def ping(self) -> str:
-        """Ask the server for a sign of life. One round trip.
+        """Ask the server for a sign of life, or each of several. One round trip.
 
         Returns:
             `"PONG"`.
         """
         self._start()
-        self._store.ping()
+        self._side_by_side.answers([node.store.ping for node in self._nodes])
         return "PONG"
 
     def quit(self) -> None:
@@ -375,7 +374,9 @@ class SessionsClient:
         self._apps = {}
         if self._thread is not None:
             self._thread.stop()
-        self._store.close()
+        self._side_by_side.close()
+        for node in self._nodes:
+            node.store.close()
 
     def close(self) -> None:
         """The same as `quit`."""
@@ -390,7 +391,8 @@ class SessionsClient:
         self.quit()
 
     def __repr__(self) -> str:
-        return f"<SessionsClient {self._store.server} ns={self._ns!r}>"
+        servers = ", ".join(node.store.server for node in self._nodes)
+        return f"<SessionsClient {servers} ns={self._ns!r}>"
 
     # ------------------------------------------------------------------------------------ inside
 
@@ -401,11 +403,44 @@ class SessionsClient:
         except (KeyError, TypeError):
             check.check_app(app)
         self._start()
-        keys = AppKeys(self._root, app)
-        index = Index(self._store, keys)
-        sessions = AppSessions(self._store, keys, index, self._item_bytes)
-        serving = _App(keys, index, sessions, Scans(self._store, keys, index))
+        serving = _App(ByTag(self._nodes, app), [node.app(app).scans for node in self._nodes])
         return self._apps.setdefault(app, serving)
+
+    def _placed(self, app: str, id: str, ip: str, life: Life, d: Data | None) -> str:
+        """The token of a new session, on the first server that takes it."""
+        servers = self._taking_new
+        if len(servers) == 1:
+            return servers[0].create(app, id, ip, life, d, servers[0].store.deadline())
+        *others, last = in_random_order(servers)
+        deadline = last.store.deadline()
+        for node in others:
+            now = time.monotonic()
+            try:
+                return node.create(app, id, ip, life, d, now + (deadline - now) / 2)
+            except (StoreUnavailable, UnsupportedServer, StoreFull):
+                if time.monotonic() >= deadline:
+                    raise
+        return last.create(app, id, ip, life, d, deadline)
+
+    def _sorted(self, calls: list[Callable[[], list[Session]]]) -> list[Session]:
+        """The sessions of all servers, the last used first."""
+        lists = self._side_by_side.answers(calls)
+        return lists[0] if len(lists) == 1 else sorted(chain.from_iterable(lists), key=idle_time)
+
+    def _ended(self, endings: list[Iterator[int]]) -> int:
+        """How many sessions were ended on all servers."""
+        tallies = self._side_by_side.answers([partial(_tally, ending) for ending in endings])
+        killed = sum(tally.killed for tally in tallies)
+        errors = [tally.error for tally in tallies if tally.error is not None]
+        unreached = [error for error in errors if isinstance(error, (StoreUnavailable, UnsupportedServer))]
+        if unreached and (len(endings) > 1 or isinstance(unreached[0], StoreUnavailable)):
+            names = tuple(error.server for error in unreached)
+            others = f"; {killed} sessions were ended elsewhere or before, others may live" if killed else ""
+            reason = unreached[0].reason + others
+            raise LogoutIncomplete(", ".join(names), reason, killed, names) from unreached[0]
+        for error in errors:
+            raise error
+        return killed
 
     def _start(self) -> None:
         """At the first call, and at the first one in a child process: begin to wipe."""
@@ -418,20 +453,14 @@ class SessionsClient:
                 if self._wipe_s:
                     # An interpreter that is shutting down starts no threads, and needs no wipe.
                     with contextlib.suppress(RuntimeError):
-                        self._thread = WipeThread(
-                            self, SessionsClient._wipe_in_turn, self._wipe_s, self._store.server
-                        )
+                        self._thread = WipeThread(self, SessionsClient._wipe_in_turn, self._wipe_s)
                 self._started = True
 
-    def _wipe_in_turn(self) -> None:
-        """Wipe unless another process holds the lease for this interval."""
-        # Also puts right the list of apps after a restart of the server.
-        for app in list(self._registered):
-            if missing := self._registry.entering(app):
-                self._store.run(missing)
-        (elected,) = self._store.run((Add(self._root + b":wipe", b"", max(1, self._wipe_s - 1)),))
-        if elected:
-            self.wipe()
+    def _wipe_in_turn(self) -> list[StoreError]:
+        """Wipe each server whose turn is this process's; answers what went wrong."""
+        wipes = [partial(node.wipe_in_turn, self._wipe_s) for node in self._nodes]
+        outcomes = self._side_by_side.outcomes(wipes)
+        return [outcome for outcome in outcomes if outcome is not None]
 
     def _after_fork_in_child(self) -> None:
         """Threads stay behind in the parent, and so may the holder of a lock."""
@@ -440,3 +469,20 @@ class SessionsClient:
         self._apps = {}  # so that the next call starts
         self._starting = threading.RLock()
         self._cache.after_fork_in_child()
+
+
+class _Tally(NamedTuple):
+    """What was ended on one server, and what kept it from going on."""
+
+    killed: int
+    error: StoreError | None
+
+
+def _tally(ending: Iterator[int]) -> _Tally:
+    killed = 0
+    try:
+        for number in ending:
+            killed += number
+    except StoreError as error:
+        return _Tally(killed, error)
+    return _Tally(killed, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class MemsessionsError(Exception):
@@ -53,12 +54,31 @@ class StoreError(MemsessionsError):
         self.server = server
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[StoreError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[StoreError], tuple[Any, ...]]:
         return type(self), (self.server, self.reason)  # so that it survives pickling between processes
 
 
 class StoreUnavailable(StoreError):
     """The store did not give a whole, valid answer in time; whether the call took effect is not known."""
+
+
+class NoConnectionFree(StoreUnavailable):
+    """All connections of the pymemcache `PooledClient` that is shared are in use (its `max_pool_size`)."""
+
+
+class LogoutIncomplete(StoreUnavailable):
+    """`killsoid` or `killall` could not reach every server; calling again finishes the job.
+
+    `killed` is how many sessions it ended, `unreached` names the servers on which some may live.
+    """
+
+    def __init__(self, server: str, reason: str, killed: int = 0, unreached: Sequence[str] = ()) -> None:
+        super().__init__(server, reason)
+        self.killed = killed
+        self.unreached = tuple(unreached)
+
+    def __reduce__(self) -> tuple[type[StoreError], tuple[Any, ...]]:
+        return type(self), (self.server, self.reason, self.killed, self.unreached)
 
 
 class UnsupportedServer(StoreError):

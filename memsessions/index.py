@@ -20,7 +20,7 @@ from __future__ import annotations
 import random
 import time
 from binascii import a2b_base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .errors import StoreDamaged
@@ -53,6 +53,8 @@ _FULL_AGAIN_S = 60.0
 # A scan reads buckets up to this many bytes at a time, and hands out groups of about this many records.
 _READ_BYTES = 400_000
 GROUP_RECORDS = 2_000
+# It asks for the segments of so many buckets at once.
+_BUCKETS_AT_ONCE = 64
 
 # What records are made of.
 _CHARACTERS = f"{ALPHABET}+/".encode()
@@ -194,28 +196,55 @@ class Index:
         if group:
             yield group
 
+    def sessions(self) -> Iterator[bytes]:
+        """The name of every session that is listed, once: a segment may repeat what its bucket says."""
+        in_bucket: list[bytes] = []
+        known: set[bytes] = set()
+        for group in self.groups():
+            for item in group:
+                names = [session_of(record) for record in item.records()]
+                if item.key.startswith(self._keys.buckets):
+                    in_bucket, known = names, set()
+                else:
+                    known = known or set(in_bucket)
+                    names = [name for name in names if name not in known]
+                yield from names
+
     def _buckets(self) -> Iterator[Bucket]:
+        """Every item of the index, each bucket followed by its segments."""
         batch: Batch = (SizeMany(self._keys.buckets, _BUCKET_NAMES), Read(self._keys.spilled))
         sizes, spilled = self._store.run(batch, repeatable=True)
-        yield from self._read_sized(self._keys.buckets, _BUCKET_NAMES, sizes)
-        if spilled is not None:
-            for names, sizes in self._segment_sizes():
-                yield from self._read_sized(self._keys.segments, names, sizes)
+        found = [
+            (self._keys.buckets + name, size)
+            for name, size in zip(_BUCKET_NAMES, sizes, strict=True)
+            if size is not None
+        ]
+        yield from self._read_sized(found if spilled is None else self._with_segments(dict(found)))
 
-    def _read_sized(self, prefix: bytes, names: list[bytes], sizes: list[int | None]) -> Iterator[Bucket]:
-        """The items that have a size, some at a time."""
+    def _with_segments(self, sizes: dict[bytes, int]) -> Iterator[tuple[bytes, int]]:
+        """The keys and sizes of all buckets that have one, each followed by those of its segments."""
+        for buckets, segments in self._segment_sizes():
+            for bucket in buckets:
+                key = self._keys.buckets + _BUCKET_NAMES[bucket]
+                if key in sizes:
+                    yield key, sizes[key]
+                for segment in range(SEGMENTS):
+                    name = _segment_name(bucket, segment)
+                    if (size := segments[name]) is not None:
+                        yield self._keys.segments + name, size
+
+    def _read_sized(self, items: Iterable[tuple[bytes, int]]) -> Iterator[Bucket]:
+        """These items, some at a time."""
         some: list[bytes] = []
         total = 0
-        for name, size in zip(names, sizes, strict=True):
-            if size is None:
-                continue
+        for key, size in items:
             if some and total + size > _READ_BYTES:
-                yield from self._read(prefix, some)
+                yield from self._read(b"", some)
                 some, total = [], 0
-            some.append(name)
+            some.append(key)
             total += size
         if some:
-            yield from self._read(prefix, some)
+            yield from self._read(b"", some)
 
     def _read(self, prefix: bytes, names: list[bytes]) -> list[Bucket]:
         (items,) = self._store.run((ReadMany(prefix, names),), repeatable=True)
@@ -236,13 +265,15 @@ class Index:
             self._store.run((Delete(self._keys.spilled, spilled.cas),))
 
     def _has_segments(self) -> bool:
-        return any(size is not None for _names, sizes in self._segment_sizes() for size in sizes)
+        return any(size is not None for _, sizes in self._segment_sizes() for size in sizes.values())
 
-    def _segment_sizes(self) -> Iterator[tuple[list[bytes], list[int | None]]]:
-        for first in range(0, BUCKETS, 64):
-            names = [_segment_name(b, s) for b in range(first, first + 64) for s in range(SEGMENTS)]
+    def _segment_sizes(self) -> Iterator[tuple[range, dict[bytes, int | None]]]:
+        """Some buckets at a time, and the sizes of their segments by name."""
+        for first in range(0, BUCKETS, _BUCKETS_AT_ONCE):
+            some = range(first, min(first + _BUCKETS_AT_ONCE, BUCKETS))
+            names = [_segment_name(bucket, segment) for bucket in some for segment in range(SEGMENTS)]
             (sizes,) = self._store.run((SizeMany(self._keys.segments, names),), repeatable=True)
-            yield names, sizes
+            yield some, dict(zip(names, sizes, strict=True))
 
 
 def _bucket_of(user: bytes) -> int:

@@ -41,20 +41,14 @@ class Scans:
         """The sessions of a user, the last used first. Two round trips."""
         deadline = self._store.deadline()
         names = [item.session for item in self._index.of_user(hashed(id), deadline=deadline)]
-        return sorted((s for s in self._sessions(names, deadline=deadline) if s["id"] == id), key=_idle)
+        return sorted((s for s in self._sessions(names, deadline=deadline) if s["id"] == id), key=idle_time)
 
     def active(self, dt: int) -> list[Session]:
         """The sessions of the app that were used in the last `dt` seconds, the last used first."""
-        names = (
-            session_of(item)
-            for group in self._index.groups()
-            for bucket in group
-            for item in bucket.records()
-        )
-        return sorted(self._sessions(names, dt), key=_idle)
+        return sorted(self._sessions(self._index.sessions(), dt), key=idle_time)
 
-    def active_users(self, dt: int) -> int:
-        """How many users they belong to."""
+    def active_users(self, dt: int) -> set[bytes]:
+        """The users they belong to."""
         users: set[bytes] = set()
         waiting: deque[tuple[list[bytes], list[bytes]]] = deque()
         least: dict[bytes, int] = {}  # what a session of this life has left if it was used then
@@ -82,7 +76,7 @@ class Scans:
                 and left >= least[item[-LIFE_LENGTH:]]
                 and not (over and session_of(item) in over)
             )
-        return len(users)
+        return users
 
     def _sessions(
         self, names: Iterable[bytes], dt: int | None = None, deadline: float | None = None
@@ -120,14 +114,14 @@ class Scans:
 
     # -------------------------------------------------------------------------------------- ending
 
-    def kill_of_user(self, id: str) -> int:
-        """End the sessions of a user. Three round trips, two more where a session moved meanwhile.
+    def kill_of_user(self, id: str) -> Iterator[int]:
+        """End the sessions of a user; says how many, as it goes on.
 
+        Three round trips, two more where a session moved meanwhile.
         It looks again after it has ended what it found: a session that was given a new token in between
         was listed before its old token ended, so it is seen now.
         """
         user = hashed(id)
-        total = 0
         seen: set[bytes] = set()
         counters: list[DeleteMany] = []
         deadline: float | None = self._store.deadline()
@@ -141,13 +135,12 @@ class Scans:
                 deadline = None  # too many for one; each packet has its own then
             answers = self._store.run(self._ending(entries), deadline=deadline)
             killed, names, missing = self._counted(entries, answers)
-            total += killed + self._kill_late(missing)
             counters = [DeleteMany(self._keys.reads, names)]
-        return total
+            yield killed
+            yield from self._kill_late(missing)
 
-    def _kill_late(self, entries: list[Entry]) -> int:
+    def _kill_late(self, entries: list[Entry]) -> Iterator[int]:
         """End those of whom there was only a counter: they were being made, or moved to another token."""
-        total = 0
         for first in range(0, len(entries), _BATCH_MAX):
             some = entries[first : first + _BATCH_MAX]
             (lefts,) = self._store.run((LeftMany(self._keys.reads, [item.session for item in some]),))
@@ -158,23 +151,19 @@ class Scans:
             ]
             if late:
                 killed, names, _ = self._counted(late, self._store.run(self._ending(late)))
-                total += killed
+                yield killed
                 self._store.run((DeleteMany(self._keys.reads, names),))
-        return total
 
-    def kill_all(self) -> int:
-        """End the sessions of the app, and remove the buckets that listed nothing else."""
-        total = 0
+    def kill_all(self) -> Iterator[int]:
+        """End the sessions of the app, and remove the buckets that listed nothing else; as `kill_of_user`."""
         seen: set[tuple[bytes, int]] = set()  # buckets that are done, as they were
         for _pass in range(_PASSES):
             known = len(seen)
-            total += self._kill_once(seen)
+            yield from self._kill_once(seen)
             if len(seen) == known:
                 break
-        return total
 
-    def _kill_once(self, seen: set[tuple[bytes, int]]) -> int:
-        total = 0
+    def _kill_once(self, seen: set[tuple[bytes, int]]) -> Iterator[int]:
         waiting: deque[list[tuple[Bucket, list[Entry]]]] = deque()
         leftovers: list[Operation] = []
         unfinished: list[Entry] = []
@@ -193,7 +182,7 @@ class Scans:
             group = waiting.popleft()
             entries = [item for _, listed in group for item in listed]
             killed, names, missing = self._counted(entries, answers)
-            total += killed
+            yield killed
             unfinished += missing
             leftovers.append(DeleteMany(self._keys.reads, names))
             ended = set(names)
@@ -203,7 +192,7 @@ class Scans:
                     leftovers.append(Delete(bucket.key, bucket.cas))
         if leftovers:
             self._store.run(leftovers)
-        return total + self._kill_late(unfinished)
+        yield from self._kill_late(unfinished)
 
     def _ending(self, entries: list[Entry]) -> list[Operation]:
         """The operations that end sessions; give their answers to `_counted`."""
@@ -231,7 +220,8 @@ class Scans:
         return killed, names, missing
 
 
-def _idle(session: Session) -> int:
+def idle_time(session: Session) -> int:
+    """What lists are sorted by."""
     return session["idle"]
 
 

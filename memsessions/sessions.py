@@ -15,6 +15,7 @@ session's own item is renewed by each access, which is how its idle time is know
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ _ATTEMPTS = 4
 LONG_S = 3
 # A counter at its beginning. It is wide enough to be counted up in place, for which a full server has room.
 _FIRST = b"1         "
+# A session that is used is listed again each quarter of its time to live, but not more often than this.
+_RELIST_LEAST_S = 60
 # Of a session that was moved, the counter at its old place is left this long.
 _OLD_COUNTER_S = 5
 
@@ -58,13 +61,13 @@ class _New(NamedTuple):
 class AppSessions:
     """The sessions of one app on one store."""
 
-    def __init__(self, store: Store, keys: AppKeys, index: Index, item_bytes: int) -> None:
+    def __init__(self, store: Store, keys: AppKeys, index: Index, item_bytes: int, tag: str) -> None:
         self._store = store
         self._run = store.run
         self._keys = keys
         self._index = index
         self._item_bytes = item_bytes
-        self._tag = tokens.server_tag(store.server)
+        self._tag = tag
 
     def create(self, id: str, ip: str, life: Life, d: Data | None, first: Batch, deadline: float) -> str:
         """Make a session, after the operations given, and return its token. One round trip."""
@@ -129,7 +132,29 @@ class AppSessions:
             reads = None if no_resave else self._recount(key, counter, touch, deadline)
             if reads is None:
                 return None
-        return self._shown(self._decoded(value), reads, touch - left, reads_left - 1 if no_resave else None)
+        found = self._decoded(value)
+        if left < touch:
+            self._keep_listed(found, name, touch - left, deadline)
+        return self._shown(found, reads, touch - left, reads_left - 1 if no_resave else None)
+
+    def _keep_listed(self, found: Record, name: bytes, idle: int, deadline: float) -> None:
+        """List a session again, now and then: what it was listed in may have been evicted.
+
+        Once in each quarter of its time to live, by the first access in it. Nothing has to be remembered for
+        that, as each access tells when the one before it was; the quarters of each session begin at another
+        time. This process's idea of the store's clock may be off by one second.
+        """
+        _, user_id, _, ttl, no_resave, _, _ = found
+        period = max(_RELIST_LEAST_S, ttl // 4)
+        now = int(self._store.time()) + int.from_bytes(name[:4], "big")
+        if now // period == (now - idle - 1) // period:
+            return
+        user, life = tokens.hashed(user_id), Life(ttl, bool(no_resave))
+        # The access itself is done, and the next quarter will come.
+        with contextlib.suppress(StoreError):
+            listed = self._run(self._index.listing(user, name, life), deadline=deadline)
+            if not self._index.listed(user, listed):
+                self._index.listed(user, self._run(self._index.listing(user, name, life), deadline=deadline))
 
     def _recount(self, key: bytes, counter: bytes, touch: int, deadline: float) -> bytes | None:
         """A counter for a session that has lost its own: evicted, or gone because the session was killed."""
@@ -171,6 +196,8 @@ class AppSessions:
                     self._run((Add(counter_key, _FIRST, 2 * touch),), deadline=deadline)
                 if counter is None:
                     return None
+                if item.left < touch:
+                    self._keep_listed(found, name, touch - item.left, deadline)
                 fixed_left = counter.left - 1 if no_resave else None
                 return self._shown(found, counter.value, touch - item.left, fixed_left)
             collisions += 1

@@ -28,6 +28,8 @@ TTL_MAX_S = 10 * 366 * 24 * 3600
 
 _TAG_LENGTH = 8
 _RANDOM_LENGTH = LENGTH - _TAG_LENGTH - LIFE_LENGTH
+#: Where the tag is in a token.
+TAG = slice(_RANDOM_LENGTH, _RANDOM_LENGTH + _TAG_LENGTH)
 # Each byte below 248 stands for one of the 62 characters, equally often; the rest is thrown away.
 _TO_ALPHABET = (ALPHABET * 5).encode()[:256]
 _UNEVEN = bytes(range(248, 256))

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .errors import ClientClosed, MemsessionsError, WriteRefused
+from .errors import StoreError, WriteRefused
 from .index import Bucket, Entry, Index, entry
 from .keys import AppKeys
 from .sessions import counter_life
@@ -94,14 +94,14 @@ def _dead(store: Store, keys: AppKeys, entries: list[Entry]) -> set[bytes]:
 class WipeThread:
     """A daemon thread that does a turn every `interval_s` seconds, until stopped or its client is gone."""
 
-    def __init__(self, client: Any, turn: Callable[[Any], None], interval_s: float, server: str) -> None:
+    def __init__(self, client: Any, turn: Callable[[Any], list[StoreError]], interval_s: float) -> None:
         stop = threading.Event()
         # The thread must not keep the client alive, and ends at once when the client is collected.
         reference = weakref.ref(client, lambda _: stop.set())
         self._stop = stop
         self._thread = threading.Thread(
             target=_work,
-            args=(reference, turn, stop, interval_s, server),
+            args=(reference, turn, stop, interval_s),
             name="memsessions-wipe",
             daemon=True,
         )
@@ -114,24 +114,19 @@ class WipeThread:
 
 def _work(
     reference: weakref.ref[Any],
-    turn: Callable[[Any], None],
+    turn: Callable[[Any], list[StoreError]],
     stop: threading.Event,
     interval_s: float,
-    server: str,
 ) -> None:
-    failed = False
+    failing: set[str] = set()
     while not stop.wait(interval_s):
         client = reference()
         if client is None:
             return
-        try:
-            turn(client)
-            failed = False
-        except ClientClosed:
-            return
-        except MemsessionsError as error:
+        errors = turn(client)
+        del client
+        for error in errors:
             # Once an outage; what is wiped late is only late.
-            _log.log(logging.DEBUG if failed else logging.WARNING, "could not wipe %s: %s", server, error)
-            failed = True
-        finally:
-            del client
+            level = logging.DEBUG if error.server in failing else logging.WARNING
+            _log.log(level, "could not wipe %s: %s", error.server, error.reason)
+        failing = {error.server for error in errors}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +22,9 @@ class Where:
     """A store to run a test on: its address, a namespace nobody else uses, and the hands of its clock."""
 
     kind: str
-    address: str
+    address: Any
+    #: The memcacheds it runs on; none in memory.
+    servers: tuple[Memcached, ...] = ()
 
     def __init__(self) -> None:
         self.ns = "t" + secrets.token_hex(6)
@@ -53,14 +56,32 @@ class OnMemcached(Where):
         super().__init__()
         self.address = server.address
         self.server = server
+        self.servers = (server,)
 
     def advance(self, seconds: int) -> None:
         self.server.advance(self.ns, seconds)
 
 
-@pytest.fixture(scope="session")
+class OnSeveral(Where):
+    """Several stores as one, each in memory or a memcached."""
+
+    def __init__(self, each: list[Where]) -> None:
+        super().__init__()
+        self.each = each
+        self.kind = each[0].kind
+        self.address = [one.address for one in each]
+        self.servers = tuple(server for one in each for server in one.servers)
+        for one in each:
+            one.ns = self.ns
+
+    def advance(self, seconds: int) -> None:
+        for one in self.each:
+            one.advance(seconds)
+
+
+@pytest.fixture(scope="module")
 def memcached() -> Iterator[Memcached]:
-    """A server for the tests that do not harm it. It is shared: look at your own namespace only."""
+    """A server for a module's tests that do not harm it. It is shared: look at your own namespace only."""
     with Memcached("-m", "512", "-t", "2") as server:
         yield server
 
@@ -72,12 +93,27 @@ def own_memcached() -> Iterator[Memcached]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def three_memcacheds() -> Iterator[list[Memcached]]:
+    """Servers for a module's tests that do not harm them."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Memcached("-m", "128", "-t", "1")) for _ in range(3)]
+
+
+def every_where(request: pytest.FixtureRequest) -> Where:
+    """One of the stores there are, alone or as three that work as one; `param` says which."""
+    several, _, kind = request.param.rpartition(" ")
+    if kind == "memory":
+        return OnSeveral([InMemory() for _ in range(3)]) if several else InMemory()
+    if several:
+        return OnSeveral([OnMemcached(server) for server in request.getfixturevalue("three_memcacheds")])
+    return OnMemcached(request.getfixturevalue("memcached"))
+
+
 @pytest.fixture(params=["memory", "memcached"])
 def where(request: pytest.FixtureRequest) -> Where:
     """Each of the two stores in turn: whatever uses this is part of the conformance suite."""
-    if request.param == "memory":
-        return InMemory()
-    return OnMemcached(request.getfixturevalue("memcached"))
+    return every_where(request)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from memsessions import (
     tokens,
 )
 
-from .conftest import MakeClient, OnMemcached, Where
+from .conftest import InMemory, MakeClient, OnMemcached, Where, every_where
 from .support.memcached import Memcached
 from .support.sessions import (
     KEYS,
@@ -36,12 +36,18 @@ from .support.sessions import (
     contents,
     difference,
     ips,
-    memory_of,
+    memory_at,
 )
 
 APP = "forum"
 DAY = 24 * 3600
 TEN_YEARS = 10 * 366 * DAY
+
+
+@pytest.fixture(params=["memory", "memcached", "three memory", "three memcached"])
+def where(request: pytest.FixtureRequest) -> Where:
+    """What a client does is the same on one server and on several."""
+    return every_where(request)
 
 
 @pytest.fixture
@@ -575,10 +581,11 @@ class Full:
         raise AssertionError("it takes whatever it is given")
 
 
-@pytest.fixture
-def full(where: Where, make_client: MakeClient) -> Iterator[Full]:
-    if where.kind == "memory":
-        memory_of(where)._limit_bytes = 2_000_000
+@pytest.fixture(params=["memory", "memcached"])
+def full(request: pytest.FixtureRequest, make_client: MakeClient) -> Iterator[Full]:
+    if request.param == "memory":
+        where = InMemory()
+        memory_at(where.address)._limit_bytes = 2_000_000
         yield Full(where, make_client(where.address, ns=where.ns))
     else:
         with Memcached("-M", "-m", "2", "-t", "1") as server:
@@ -1120,11 +1127,15 @@ def test_nothing_on_the_store_is_a_token_that_get_accepts(
 
 def test_tokens_are_made_of_all_letters_and_digits_equally(client: SessionsClient) -> None:
     """Their random part: each place of it takes every character, about as often as any other."""
-    tokens = [started(client) for _ in range(500)]
-    changing = [place for place in range(64) if len({token[place] for token in tokens}) > 1]
+    drawn_by: dict[str, list[str]] = {}  # of several servers, each has its own tag in its tokens
+    while max(map(len, drawn_by.values()), default=0) < 500:
+        token = started(client)
+        drawn_by.setdefault(token[tokens.TAG], []).append(token)
+    alike = max(drawn_by.values(), key=len)
+    changing = [place for place in range(64) if len({token[place] for token in alike}) > 1]
     # 62 characters at 43 places are 256 bits.
     assert len(changing) >= 43
-    drawn = "".join(token[place] for token in tokens for place in changing)
+    drawn = "".join(token[place] for token in alike for place in changing)
     expected = len(drawn) / 62
     counts = [drawn.count(character) for character in string.ascii_letters + string.digits]
     # Six standard deviations: a fair draw is beyond once in millions of runs, a byte modulo 62 always.
@@ -1247,10 +1258,11 @@ def test_the_cache_holds_cachemax_sessions_the_last_used(cached: SessionsClient)
 def test_what_was_not_there_is_not_cached(cached: SessionsClient, client: SessionsClient) -> None:
     """A session whose token was asked for before it existed is seen as soon as it does."""
     with pytest.MonkeyPatch.context() as patch:
-        token = tokens.new_token("a" * 8, tokens.Life(7200, False))
-        patch.setattr(tokens, "new_token", lambda _tag, _life: token)
-        assert not alive(cached, token)
-        assert started(client) == token
+        drawn = {n.tag: tokens.new_token(n.tag, tokens.Life(7200, False)) for n in client._nodes}
+        patch.setattr(tokens, "new_token", lambda tag, _life: drawn[tag])
+        assert not any(alive(cached, token) for token in drawn.values())
+        token = started(client)
+        assert token in drawn.values()
     assert alive(cached, token)
 
 

@@ -90,7 +90,7 @@ class World:
 
     @staticmethod
     def _spill(rs: SessionsClient) -> None:
-        rs._serving(APP).listing.mark_full(hashed(USER))
+        rs._nodes[0].app(APP).listing.mark_full(hashed(USER))
 
     def lives(self, token: str) -> bool:
         """Asking counts as an access."""
@@ -509,7 +509,7 @@ def test_a_counter_that_was_evicted_is_made_once(simple_race: Race) -> None:
 
     def evict(world: World) -> None:
         store = named_store(world.where.address, item_bytes=1024 * 1024)
-        key = b"%b:%b:r:%b" % (world.looking._root, APP.encode(), hashed(world.token))
+        key = b"%b:%b:r:%b" % (world.looking._nodes[0].root, APP.encode(), hashed(world.token))
         if key in store._entries:
             store._drop(key)
 
@@ -781,8 +781,8 @@ def test_a_create_that_arrives_in_pieces_is_listed_whatever_happens_in_between(
 @pytest.fixture
 def pool(on_memcached: OnMemcached, make_client: MakeClient) -> tuple[SessionsClient, Pool]:
     rs = make_client(on_memcached.address, ns=on_memcached.ns, timeout=10)
-    assert isinstance(rs._store, MemcachedStore)
-    return rs, rs._store._pool
+    assert isinstance(rs._nodes[0].store, MemcachedStore)
+    return rs, rs._nodes[0].store._pool
 
 
 def test_calls_one_after_the_other_share_one_connection(proxy: Proxy, make_client: MakeClient) -> None:
@@ -817,7 +817,7 @@ def test_threads_open_no_more_connections_than_there_are_calls_at_once(
 def several(rs: SessionsClient, pool: Pool) -> None:
     """Have at least two connections wait."""
     rs.ping()
-    taken = [rs._store._acquire(rs._store.deadline(), check=False)[0] for _ in range(3)]  # type: ignore[attr-defined]
+    taken = [rs._nodes[0].store._acquire(rs._nodes[0].store.deadline(), check=False)[0] for _ in range(3)]  # type: ignore[attr-defined]
     for connection in taken:
         pool.put(connection)
     assert len(pool._idle) == 3

@@ -13,14 +13,15 @@ import pytest
 from pymemcache import Client, HashClient, PooledClient
 
 from memsessions import ConfigurationError, MemsessionsError, SessionsClient
-from memsessions.config import from_environment, parse_server
+from memsessions.environment import from_environment
+from memsessions.servers import parse_server
 from memsessions.store.memcached import MemcachedStore
 from memsessions.store.memory import MemoryStore
 
 from .conftest import MakeClient
 from .support.memcached import Memcached
 
-PASSWORD = "correct horse battery"
+PASSWORD = "correct-horse-battery"
 
 
 # ------------------------------------------------------------------------------------------- servers
@@ -48,22 +49,22 @@ def test_a_server_has_one_of_these_forms(
     """And is called so in messages, which need no contact with it."""
     assert parse_server(server) == address
     rs = make_client(server)
-    assert rs._store.server == shown
+    assert rs._nodes[0].store.server == shown
     assert repr(rs) == f"<SessionsClient {shown} ns='rs'>"
 
 
 @pytest.mark.parametrize("server", ["memory://", "memory://tests"])
 def test_memory_is_a_store_in_this_process(make_client: MakeClient, server: str) -> None:
     rs = make_client(server)
-    assert isinstance(rs._store, MemoryStore)
-    assert rs._store.server == server
+    assert isinstance(rs._nodes[0].store, MemoryStore)
+    assert rs._nodes[0].store.server == server
 
 
 def test_without_arguments_it_is_the_usual_memcached(make_client: MakeClient) -> None:
     rs = make_client()
-    assert isinstance(rs._store, MemcachedStore)
-    assert rs._store.server == "127.0.0.1:11211"
-    assert rs._root == b"rs"
+    assert isinstance(rs._nodes[0].store, MemcachedStore)
+    assert rs._nodes[0].store.server == "127.0.0.1:11211"
+    assert rs._nodes[0].root == b"rs"
 
 
 @pytest.mark.parametrize(
@@ -132,24 +133,6 @@ def test_a_port_is_a_number_from_1_to_65535(server: Any) -> None:
         SessionsClient(server, wipe=0)
 
 
-@pytest.mark.parametrize(
-    "servers",
-    [
-        [],
-        ["127.0.0.1:11211"],
-        ["127.0.0.1:11211", "127.0.0.1:11212"],
-        [("127.0.0.1", 11211)],
-        {"127.0.0.1:11211": 1},
-        {"127.0.0.1:11211"},
-    ],
-    ids=ascii,
-)
-def test_several_servers_are_not_supported_yet(servers: Any) -> None:
-    """Also not where the collection holds one."""
-    with pytest.raises(ConfigurationError, match="several servers are not supported yet"):
-        SessionsClient(servers, wipe=0)
-
-
 # ------------------------------------------------------------------------------------------- options
 
 
@@ -213,6 +196,7 @@ def test_options_are_given_by_name() -> None:
         ({"username": "user", "password": PASSWORD + "\r\n"}, "password must be printable text"),
         ({"username": "user\0", "password": PASSWORD}, "username must be printable text"),
         ({"username": "us er", "password": PASSWORD}, "username must hold no space"),
+        ({"username": "user", "password": "correct horse"}, "password must hold no space"),
         ({"username": 5, "password": PASSWORD}, "username must be printable text"),
         ({"username": "user", "password": PASSWORD.encode()}, "password must be printable text"),
     ],
@@ -240,7 +224,7 @@ def test_a_pymemcache_client_brings_its_address_and_its_prefix(
     shared = kind(("127.0.0.1", memcached.port), key_prefix=prefix)
     try:
         rs = make_client(client=shared, ns="shared")
-        assert rs._store.server == memcached.address
+        assert rs._nodes[0].store.server == memcached.address
         token = rs.create("forum", "user", "192.0.2.1")["token"]
         assert rs.get("forum", token) is not None
         assert memcached.keys(prefix.decode() + "shared") != []
@@ -257,16 +241,26 @@ def test_a_subclass_of_a_pymemcache_client_is_one(memcached: Memcached, make_cli
 
 
 def test_a_pymemcache_client_can_speak_over_a_unix_socket(make_client: MakeClient) -> None:
-    assert make_client(client=Client("/run/memcached.sock"))._store.server == "unix:/run/memcached.sock"
+    assert (
+        make_client(client=Client("/run/memcached.sock"))._nodes[0].store.server == "unix:/run/memcached.sock"
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        ([], {"client": HashClient([("127.0.0.1", 11211)])}, "several servers are not supported yet"),
-        ([], {"client": object()}, "client must be a pymemcache Client or PooledClient, not object"),
-        ([], {"client": "127.0.0.1"}, "client must be a pymemcache Client or PooledClient, not str"),
-        ([], {"client": Client}, "client must be a pymemcache Client or PooledClient, not type"),
+        ([], {"client": HashClient([])}, "this HashClient has none"),
+        (
+            [],
+            {"client": object()},
+            "client must be a pymemcache Client, PooledClient or HashClient, not object",
+        ),
+        (
+            [],
+            {"client": "127.0.0.1"},
+            "client must be a pymemcache Client, PooledClient or HashClient, not str",
+        ),
+        ([], {"client": Client}, "client must be a pymemcache Client, PooledClient or HashClient, not type"),
         (["127.0.0.1:1"], {"client": Client(("127.0.0.1", 11211))}, "client brings its own address"),
         (["memory://"], {"client": Client(("127.0.0.1", 11211))}, "client brings its own address"),
         (
@@ -356,7 +350,7 @@ WRONG_VARIABLES = [
         ("MEMSESSIONS_SERVERS", text)
         for text in ("host:0", "a b", "[::1", "host:port", ":1", "::1", "http://x")
     ),
-    *(("MEMSESSIONS_SERVERS", text) for text in ("a,b", "127.0.0.1:11211,127.0.0.1:11212", "a,")),
+    *(("MEMSESSIONS_SERVERS", text) for text in ("a,a", "a,", "x=a,b", "x=a,x=b", "a?drain", "a?weight=0")),
     *(("MEMSESSIONS_NS", text) for text in ("a b", "x" * 51, "a:b", "ä")),
     *(("MEMSESSIONS_WIPE", text) for text in ("-1", "1.5", "ten", " ", "\uff11", "99999999999", "9" * 5000)),
     *(("MEMSESSIONS_CACHETIME", text) for text in ("-1", "x", "99999999999")),
@@ -376,13 +370,6 @@ WRONG_VARIABLES = [
 def test_a_variable_that_is_wrong_is_named(variable: str, text: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"{variable}\b"):
         SessionsClient.from_env({variable: text})
-
-
-def test_several_servers_in_a_variable_are_not_supported_yet() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"^MEMSESSIONS_SERVERS .*several servers are not supported yet"
-    ):
-        SessionsClient.from_env({"MEMSESSIONS_SERVERS": "10.0.0.1,10.0.0.2"})
 
 
 @pytest.mark.parametrize(

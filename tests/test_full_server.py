@@ -55,7 +55,7 @@ def fill_up(rs: SessionsClient, spare: int = 0) -> None:
             Add(secrets.token_hex(8).encode(), b"x" * size, FOREVER) for _ in range(min(500, 500_000 // size))
         ]
         try:
-            rs._store.run(batch)
+            rs._nodes[0].store.run(batch)
         except StoreFull:
             size = size * 9 // 10
 

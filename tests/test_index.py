@@ -130,7 +130,7 @@ def test_a_flag_that_is_taken_back_hides_no_session_that_comes_at_the_same_time(
     def come(_op: object) -> None:
         nonlocal left
         if left == 0:
-            client._serving(APP).listing.mark_full(hashed(USER))
+            client._nodes[0].app(APP).listing.mark_full(hashed(USER))
             client.create(APP, USER, "new")
         if left <= 0:
             assert len(client.soid(APP, USER)) == 1
@@ -271,7 +271,7 @@ def test_an_index_item_that_is_not_made_of_records_is_damaged(
     before = value(client, key)
     with pytest.raises(StoreDamaged, match="index") as caught:
         CALLS[call](client)
-    assert caught.value.server == client._store.server
+    assert caught.value.server == client._nodes[0].store.server
     assert value(client, key) == before
     assert client.get(APP, token) is not None
 
@@ -357,7 +357,7 @@ def test_an_empty_bucket_is_removed_by_the_wipe(client: SessionsClient) -> None:
     """It stands there where a client was cut off between making it and appending to it."""
     token = client.create(APP, "other", "192.0.2.1")["token"]
     key = bucket_key(client, USER)
-    assert client._store.run((Delete(key), Add(key, b"", FOREVER)))[1]
+    assert client._nodes[0].store.run((Delete(key), Add(key, b"", FOREVER)))[1]
     assert client.wipe() == {"wiped": 0}
     assert value(client, key) is None
     assert value(client, session_key(client, token)) is not None

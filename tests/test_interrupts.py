@@ -339,7 +339,7 @@ def test_a_scan_that_is_abandoned_leaves_nothing_behind(
     own_memcached: Memcached, make_client: MakeClient
 ) -> None:
     sessions = Sessions(make_client(own_memcached.address))
-    store = sessions.rs._store
+    store = sessions.rs._nodes[0].store
     for _ in range(30):
         stream = store.stream([(Read(b"none"),)] * 10)
         next(stream)
@@ -353,7 +353,7 @@ def test_a_scan_whose_reader_fails_leaves_nothing_behind(
 ) -> None:
     """As when a callback in the middle of it raises."""
     sessions = Sessions(make_client(own_memcached.address), 300)
-    scans = sessions.rs._serving(APP).scans
+    scans = sessions.rs._nodes[0].app(APP).scans
     decoded = scans._decoded
 
     def failing(*arguments: Any) -> Any:

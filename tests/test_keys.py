@@ -32,7 +32,7 @@ def fill(rs: SessionsClient) -> str:
     """Have at least one item of every kind on the store, and answer a token."""
     token = rs.create(APP, "user", "192.0.2.1")["token"]
     rs.create(APP, "user", "192.0.2.1", no_resave=True)
-    rs._serving(APP).listing.mark_full(hashed("user"))
+    rs._nodes[0].app(APP).listing.mark_full(hashed("user"))
     rs.create(APP, "user", "192.0.2.1")
     rs._wipe_s = 600  # seconds that it holds the lease
     rs._wipe_in_turn()
@@ -76,7 +76,7 @@ def test_the_longest_names_make_keys_that_memcached_takes(
     for _ in range(2):
         assert len(ns) == 50
         token = rs.create(app, "user", "192.0.2.1")["token"]
-        rs._serving(app).listing.mark_full(hashed("user"))
+        rs._nodes[0].app(app).listing.mark_full(hashed("user"))
     assert rs.get(app, token) is not None
     assert len(rs.soid(app, "user")) == len(rs.soapp(app)) == 2
     stored = memcached.keys(prefix.decode() + ns)

@@ -16,9 +16,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule, r
 
 from memsessions import Scalar, Session, SessionsClient
 
-from .conftest import InMemory, OnMemcached, Where
+from .conftest import InMemory, OnMemcached, OnSeveral, Where
 from .support.memcached import Memcached
-from .support.sessions import UNKNOWN, Ticks, difference, server_of
+from .support.sessions import UNKNOWN, Ticks, difference
 
 APPS = ["forum", "FORUM", "blog"]
 # How long a wipe may leave the old place of a `no_resave` session alone after it moved.
@@ -192,8 +192,7 @@ class Machine(RuleBasedStateMachine):
         for client in self.clients:
             client.close()
         # What moves the server's clock looks at everything that it holds, which must not grow.
-        server = server_of(self.where)
-        if server is not None:
+        for server in self.where.servers:
             for key in server.keys(self.where.ns):
                 server.delete(key)
 
@@ -348,3 +347,13 @@ def test_the_in_process_store_does_what_the_model_does() -> None:
 def test_memcached_does_what_the_model_does() -> None:
     with Memcached("-m", "512", "-t", "2") as server:
         run(lambda: OnMemcached(server), COARSE, examples=50, steps=40)
+
+
+def test_three_memcacheds_as_one_do_what_the_model_does() -> None:
+    with (
+        Memcached("-m", "64", "-t", "1") as one,
+        Memcached("-m", "64", "-t", "1") as two,
+        Memcached("-m", "64", "-t", "1") as three,
+    ):
+        each = (one, two, three)
+        run(lambda: OnSeveral([OnMemcached(server) for server in each]), COARSE, examples=20, steps=40)

@@ -407,7 +407,7 @@ def test_the_deadline_is_for_the_whole_call_of_a_read_that_has_to_make_a_counter
 ) -> None:
     """As memcached has thrown it away for want of memory: that takes a second round trip."""
     (case,) = (case for case in cases if case.name == "get")
-    ns = case.rs._root.decode()
+    ns = case.rs._nodes[0].root.decode()
     (counter,) = (key for key in memcached.keys(ns) if key.startswith(f"{ns}:{APP}:r:"))
     memcached.delete(counter)
     case.proxy.delay_s = TIMEOUT_S * 2 / 3
@@ -494,7 +494,7 @@ def test_the_first_call_of_each_method_after_a_crash_and_restart_works(
         barrier = threading.Barrier(connections)
 
         def use(rs: SessionsClient = rs, barrier: threading.Barrier = barrier) -> None:
-            for _ in rs._store.stream([()] * 2):  # a connection is in use between two answers
+            for _ in rs._nodes[0].store.stream([()] * 2):  # a connection is in use between two answers
                 barrier.wait()
 
         threads = [threading.Thread(target=use) for _ in range(connections)]

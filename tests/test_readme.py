@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 from pymemcache import PooledClient
 
-from memsessions import SessionsClient
+from memsessions import SessionsClient, StoreUnavailable
 
 from .support.memcached import Memcached, free_port
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-INSTALL, TEST, SERVE = (text.strip() for language, text in BLOCKS if language == "console")
+INSTALL, TEST, SERVE, SERVE_ENCRYPTED = (text.strip() for language, text in BLOCKS if language == "console")
+ENCRYPTED = [text for language, text in BLOCKS if language == "python" and "tls_context=" in text]
 
 
 def test_every_block_is_of_a_kind_that_is_executed_here() -> None:
@@ -29,15 +30,17 @@ def test_every_block_is_of_a_kind_that_is_executed_here() -> None:
 
 
 def test_the_python_blocks_run_one_after_the_other(
-    memcached: Memcached, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    three_memcacheds: list[Memcached], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In one namespace, as a reader would paste them; only the port of memcached is the tests' own."""
+    """In one namespace, as a reader would paste them; only the ports of memcached are the tests' own."""
     for variable in ("MEMSESSIONS_SERVERS", "MEMSESSIONS_CACHETIME"):
         monkeypatch.setenv(variable, "")  # a block sets them; this is undone afterwards
     namespace: dict[str, object] = {}
     for language, text in BLOCKS:
-        if language == "python":
-            exec(compile(text.replace("11211", str(memcached.port)), "README.md", "exec"), namespace)
+        if language == "python" and text not in ENCRYPTED:
+            for number, server in enumerate(three_memcacheds):
+                text = text.replace(str(11211 + number), str(server.port))
+            exec(compile(text, "README.md", "exec"), namespace)
     shown = capsys.readouterr().out
     for value in list(namespace.values()):
         if isinstance(value, (SessionsClient, PooledClient)):
@@ -64,18 +67,52 @@ def test_memcached_takes_the_options_that_are_recommended() -> None:
     with Memcached(port=port) as server:  # for its helpers; the process is replaced by the README's own
         server.kill()
         server.process = subprocess.Popen([*command, "-u", "root"])
-        give_up = time.monotonic() + 10
-        while time.monotonic() < give_up:
-            try:
-                server.connect().close()
-                break
-            except OSError:
-                time.sleep(0.01)
+        _wait_for(server)
         with SessionsClient(f"127.0.0.1:{port}", wipe=0) as rs:
             token = rs.create("forum", "user1234", "156.78.90.12")["token"]
             assert rs.get("forum", token) is not None
         assert server.ask(b"lru_crawler metadump all\r\n", b"\r\n").startswith(b"ERROR")
         assert b"OK" not in server.ask(b"flush_all\r\n", b"\r\n")
+
+
+def test_memcached_encrypts_and_asks_for_a_password_as_it_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command and the program, with a certificate and an account of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(["openssl", "req", *kind, *subject, *files], check=True, capture_output=True)
+    shutil.copy("cert.pem", "ca.pem")
+    Path("accounts").write_text("sessions:a-long-one\n")
+    port = free_port()
+    command = shlex.split(SERVE_ENCRYPTED.replace("11211", str(port)))
+    (program,) = ENCRYPTED
+    namespace: dict[str, object] = {"SessionsClient": SessionsClient}
+    with Memcached(port=port) as server:  # for its helpers; the process is replaced by the README's own
+        server.kill()
+        server.process = subprocess.Popen([*command, "-u", "root"])
+        _wait_for(server)
+        exec(compile(program.replace("11211", str(port)), "README.md", "exec"), namespace)
+        encrypted = namespace["encrypted"]
+        assert isinstance(encrypted, SessionsClient)
+        with encrypted as rs:
+            token = rs.create("forum", "user1234", "156.78.90.12")["token"]
+            assert rs.get("forum", token) is not None
+        wrong = program.replace("11211", str(port)).replace("a-long-one", "another")
+        with pytest.raises(StoreUnavailable, match="did not accept the user name and password"):
+            exec(compile(wrong, "README.md", "exec"), namespace)
+
+
+def _wait_for(server: Memcached) -> None:
+    give_up = time.monotonic() + 10
+    while time.monotonic() < give_up:
+        try:
+            server.connect().close()
+            return
+        except OSError:
+            time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

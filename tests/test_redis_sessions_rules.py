@@ -13,12 +13,18 @@ import pytest
 
 from memsessions import Scalar, Session, SessionsClient, ValidationError
 
-from .conftest import MakeClient, Where
+from .conftest import MakeClient, Where, every_where
 from .support.sessions import KEYS, UNKNOWN, ips
 
 APP = "test"
 OTHER_APP = "TEST"
 IP = "127.0.0.1"
+
+
+@pytest.fixture(params=["memory", "memcached", "three memory", "three memcached"])
+def where(request: pytest.FixtureRequest) -> Where:
+    """What a client does is the same on one server and on several."""
+    return every_where(request)
 
 
 def there(session: Session | None) -> Session:

@@ -185,7 +185,7 @@ def test_a_record_that_is_damaged_is_an_error_and_never_a_session(
     put(client, session_key(client, token), damage, TTL)
     with pytest.raises(StoreDamaged, match="not a session") as caught:
         CALLS[call](client, token)
-    assert caught.value.server == client._store.server
+    assert caught.value.server == client._nodes[0].store.server
     assert len(damage) < 2 or damage.decode(errors="replace") not in str(caught.value)
     assert value(client, session_key(client, token)) == damage
 
@@ -218,7 +218,7 @@ def test_a_token_that_is_taken_is_not_given_again(
     """The session that has it stays as it was, and the new one gets another."""
     taken = created(client, d={"a": 1})
     client.get(APP, taken)
-    free = tokens.new_token(tokens.server_tag(client._store.server), Life(TTL, False))
+    free = tokens.new_token(tokens.server_tag(client._nodes[0].store.server), Life(TTL, False))
     given = iter([taken, taken, free])
     monkeypatch.setattr(tokens, "new_token", lambda _tag, _life: next(given))
     assert client.create(APP, "other", "192.0.2.2", ttl=TTL) == {"token": free}

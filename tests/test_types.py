@@ -103,7 +103,7 @@ if TYPE_CHECKING:
         rs.soapp("forum", "60")  # type: ignore[arg-type]
         session["token"]  # type: ignore[typeddict-item]
         SessionsClient("127.0.0.1", namespace="rs")  # type: ignore[call-arg]
-        SessionsClient(["127.0.0.1"])  # type: ignore[arg-type]
+        SessionsClient(5)  # type: ignore[arg-type]
 
     def an_error_says_where_it_came_from(refused: ValidationError, outage: StoreUnavailable) -> None:
         assert_type(refused.name, str)

@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from memsessions import ClientClosed, SessionsClient, StoreUnavailable
+from memsessions import SessionsClient, StoreError, StoreUnavailable
 from memsessions.index import RECORD_LENGTH
 from memsessions.sessions import counter_life
 from memsessions.store.operations import Add, Append, Delete, Outcome, Swap
@@ -42,9 +42,9 @@ def until(done: Callable[[], bool]) -> None:
 
 def half_made(rs: SessionsClient, name: bytes, life: Life) -> None:
     """What a client leaves that ends in the middle of making a session: a counter and a record."""
-    sessions = rs._serving(APP).sessions
+    sessions = rs._nodes[0].app(APP).sessions
     new = sessions._listed(name, hashed(USER), life)
-    answers = rs._store.run((Add(new.counter, b"1         ", counter_life(life)), *new.listing))
+    answers = rs._nodes[0].store.run((Add(new.counter, b"1         ", counter_life(life)), *new.listing))
     assert answers[0] is True
 
 
@@ -81,12 +81,12 @@ def test_a_session_that_is_just_being_made_keeps_its_record_and_its_counter(
     key = session_key(client, token)
     record, stored = value(client, bucket_key(client, USER)), value(client, key)
     assert stored is not None
-    assert client._store.run((Delete(key),)) == [Outcome.DONE]
+    assert client._nodes[0].store.run((Delete(key),)) == [Outcome.DONE]
     arguments = {"wipe": (), "killsoid": (APP, USER), "killall": (APP,)}[call]
     assert set(getattr(client, call)(*arguments).values()) == {0}
     assert value(client, bucket_key(client, USER)) == record
     assert value(client, counter_key(client, token)) is not None
-    assert client._store.run((Add(key, stored, 7201),)) == [True]
+    assert client._nodes[0].store.run((Add(key, stored, 7201),)) == [True]
     assert len(client.soid(APP, USER)) == len(client.soapp(APP)) == 1
     assert client.get(APP, token) is not None
 
@@ -159,7 +159,7 @@ def test_a_wipe_reports_each_dead_session_once(where: Where, client: SessionsCli
     client.kill(APP, client.create(APP, USER, "dead")["token"])
     record = value(client, bucket_key(client, USER))
     assert record is not None
-    assert client._store.run((Append(bucket_key(client, USER), record),)) == [True]
+    assert client._nodes[0].store.run((Append(bucket_key(client, USER), record),)) == [True]
     assert client.wipe() == {"wiped": 1}
     assert set(contents(where)) == {f"{where.ns}:apps"}
 
@@ -175,7 +175,7 @@ def test_of_many_clients_one_wipes_in_each_interval(
     wipes: list[int] = []
     for number, rs in enumerate(clients):
         rs._wipe_s = 600
-        monkeypatch.setattr(rs, "wipe", partial(wipes.append, number))
+        monkeypatch.setattr(rs._nodes[0], "wipe", partial(wipes.append, number))
     for rs in clients:
         rs._wipe_in_turn()
     assert wipes == [0]
@@ -290,20 +290,19 @@ def test_the_thread_does_not_keep_its_client_and_ends_when_it_is_collected() -> 
 class Owner:
     """Something that is wiped."""
 
-    def __init__(self, *errors: Exception | None) -> None:
+    def __init__(self, *errors: StoreError | None) -> None:
         self.turns = 0
         self._errors = list(errors)
 
-    def turn(self) -> None:
+    def turn(self) -> list[StoreError]:
         self.turns += 1
         error = self._errors.pop(0) if self._errors else None
-        if error is not None:
-            raise error
+        return [] if error is None else [error]
 
 
 def test_the_thread_takes_its_turns_until_it_is_stopped() -> None:
     owner = Owner()
-    thread = WipeThread(owner, Owner.turn, 0.005, "server")
+    thread = WipeThread(owner, Owner.turn, 0.005)
     until(lambda: owner.turns >= 3)
     thread.stop()
     thread._thread.join(10)
@@ -313,18 +312,10 @@ def test_the_thread_takes_its_turns_until_it_is_stopped() -> None:
 def test_the_first_turn_comes_after_the_first_interval() -> None:
     """A process that lives shortly wipes nothing."""
     owner = Owner()
-    thread = WipeThread(owner, Owner.turn, 600, "server")
+    thread = WipeThread(owner, Owner.turn, 600)
     thread.stop()
     thread._thread.join(10)
     assert owner.turns == 0
-
-
-def test_the_thread_ends_when_it_finds_its_client_closed() -> None:
-    owner = Owner(ClientClosed("closed"))
-    thread = WipeThread(owner, Owner.turn, 0.005, "server")
-    thread._thread.join(10)
-    assert not thread._thread.is_alive()
-    assert owner.turns == 1
 
 
 def test_an_outage_is_logged_once_and_the_next_one_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -332,7 +323,7 @@ def test_an_outage_is_logged_once_and_the_next_one_again(caplog: pytest.LogCaptu
     outage = StoreUnavailable("192.0.2.1:11211", "no answer in time")
     owner = Owner(outage, outage, outage, None, outage, outage)
     with caplog.at_level(logging.WARNING, "memsessions.wipe"):
-        thread = WipeThread(owner, Owner.turn, 0.005, "192.0.2.1:11211")
+        thread = WipeThread(owner, Owner.turn, 0.005)
         until(lambda: owner.turns >= 8)
         thread.stop()
         thread._thread.join(10)
@@ -340,11 +331,33 @@ def test_an_outage_is_logged_once_and_the_next_one_again(caplog: pytest.LogCaptu
     assert (
         messages
         == [
-            "could not wipe 192.0.2.1:11211: 192.0.2.1:11211: no answer in time",
+            "could not wipe 192.0.2.1:11211: no answer in time",
         ]
         * 2
     )
     assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def test_each_of_several_servers_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Also while another one is down already."""
+    one, other = StoreUnavailable("a", "no answer in time"), StoreUnavailable("b", "Connection refused")
+    turns: list[list[StoreError]] = [[one], [one, other], [other], [one, other]]
+
+    class Several:
+        def turn(self) -> list[StoreError]:
+            return turns.pop(0) if turns else []
+
+    several = Several()
+    with caplog.at_level(logging.WARNING, "memsessions.wipe"):
+        thread = WipeThread(several, Several.turn, 0.005)
+        until(lambda: not turns)
+        thread.stop()
+        thread._thread.join(10)
+    assert [record.getMessage() for record in caplog.records] == [
+        "could not wipe a: no answer in time",
+        "could not wipe b: Connection refused",
+        "could not wipe a: no answer in time",
+    ]
 
 
 def test_the_thread_wipes_again_after_a_real_outage(
@@ -355,7 +368,7 @@ def test_the_thread_wipes_again_after_a_real_outage(
     rs.create(APP, USER, "192.0.2.1")
     own_memcached.kill()
     with caplog.at_level(logging.WARNING, "memsessions.wipe"):
-        thread = WipeThread(rs, SessionsClient._wipe_in_turn, 0.02, own_memcached.address)
+        thread = WipeThread(rs, SessionsClient._wipe_in_turn, 0.02)
         until(lambda: bool(caplog.records))
         own_memcached.start()
         until(lambda: rs.kill(APP, rs.create(APP, USER, "192.0.2.1")["token"]) == {"kill": 1})

@@ -42,6 +42,10 @@ class Broken(Exception):
     """The other side closed the connection, or it was not usable in the first place."""
 
 
+class NoneFree(Broken):
+    """A pool that is shared with others has lent all the connections that it may have."""
+
+
 class TooOld(Exception):
     """The server is a memcached from before `OLDEST_VERSION`."""
 
@@ -110,12 +114,12 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
-        "_clock_offset_s",
         "_fences",
         "_rest",
         "_tls",
         "_wait_either",
         "_wait_in",
+        "clock_offset_s",
         "greeted",
         "last_used",
         "lender",
@@ -135,7 +139,7 @@ class Connection:
         self._wait_in, self._wait_either = _waits(sock)
         self._fences = itertools.cycle(_FENCES)
         self._rest = b""  # what came after the reply that was asked for: the next one of a stream
-        self._clock_offset_s = 0.0
+        self.clock_offset_s = 0.0
         self.last_used = time.monotonic()
 
     def __del__(self) -> None:
@@ -188,13 +192,13 @@ class Connection:
         clock = _TIME.search(stats)
         if clock is None:
             raise ProtocolError("the server does not tell its time")
-        self._clock_offset_s = int(clock[1]) - time.monotonic()
+        self.clock_offset_s = int(clock[1]) - time.monotonic()
         self.refuses_when_full = b"STAT evictions off\r\n" in settings
         self.greeted = True
 
     def server_time(self) -> int:
         """The server's own clock, which is neither this machine's nor, after a suspend, the right one."""
-        return int(time.monotonic() + self._clock_offset_s)
+        return int(time.monotonic() + self.clock_offset_s)
 
     def exchange(self, batch: Batch, item_bytes: int, deadline: float) -> list[Any]:
         """One packet out, its whole reply in, and nothing else."""
@@ -269,6 +273,8 @@ class Connection:
         while at < 0:
             if len(buffer) > limit:
                 raise ProtocolError("the reply is longer than any valid one")
+            if time.monotonic() >= deadline:
+                raise DeadlinePassed
             searched = max(0, len(buffer) - len(fence))
             buffer += self._chunk(deadline, _CHUNK_BYTES)
             at = buffer.find(fence, searched)
@@ -289,10 +295,9 @@ class Connection:
         # TLS may hold bytes that the socket does not show: there, ask first and wait after.
         ask_first = self._tls
         while True:
-            if not ask_first:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0 or not self._wait_in(left_s * 1000):
-                    raise DeadlinePassed
+            # What is there already is taken: it may be this process that was late to look.
+            if not ask_first and not self._wait_in(max(0.0, deadline - time.monotonic()) * 1000):
+                raise DeadlinePassed
             ask_first = False
             try:
                 chunk = self.sock.recv(most)

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from .. import forks
-from ..errors import ItemTooLarge, StoreError, StoreFull, StoreUnavailable, UnsupportedServer
-from .connection import OLDEST_VERSION, Broken, Connection, DeadlinePassed, TooOld, is_from_network
+from ..errors import (
+    ItemTooLarge,
+    NoConnectionFree,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    UnsupportedServer,
+)
+from .connection import (
+    OLDEST_VERSION,
+    Broken,
+    Connection,
+    DeadlinePassed,
+    NoneFree,
+    TooOld,
+    is_from_network,
+)
 from .operations import Batch
 from .pool import Pool, SharedPool
 from .wire import ProtocolError, Refused
@@ -44,6 +59,7 @@ class MemcachedStore:
         self._password = password
         self._pool: Pool = SharedPool(shared_pool) if shared_pool is not None else Pool()
         self.refuses_when_full = False  # as the last server that was greeted said
+        self._clock_offset_s = 0.0
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._forks = 0
         forks.call_in_child(self, MemcachedStore._after_fork_in_child)
@@ -52,6 +68,9 @@ class MemcachedStore:
 
     def deadline(self) -> float:
         return time.monotonic() + self._timeout_s
+
+    def time(self) -> float:
+        return time.monotonic() + self._clock_offset_s
 
     def run(self, batch: Batch, *, repeatable: bool = False, deadline: float | None = None) -> list[Any]:
         if deadline is None:
@@ -84,7 +103,9 @@ class MemcachedStore:
         pool.put(connection)
         return answers
 
-    def stream(self, batches: Iterable[Batch], deadline: float | None = None) -> Iterator[list[Any]]:
+    def stream(
+        self, batches: Iterable[Batch], deadline: float | None = None
+    ) -> Generator[list[Any], None, None]:
         waiting: tuple[Batch, bytes] | None = None
         connection: Connection | None = None
         pool = self._pool
@@ -160,6 +181,7 @@ class MemcachedStore:
         try:
             connection.hello(deadline, self._username, self._password)
             self.refuses_when_full = connection.refuses_when_full
+            self._clock_offset_s = connection.clock_offset_s
         except BaseException as error:
             self._discard(connection)
             self._raise_translated(error)
@@ -197,6 +219,8 @@ class MemcachedStore:
             raise UnsupportedServer(self.server, reason) from None
         if isinstance(error, DeadlinePassed):
             raise StoreUnavailable(self.server, "no answer in time") from error
+        if isinstance(error, NoneFree):
+            raise NoConnectionFree(self.server, str(error)) from error
         if isinstance(error, (Broken, ProtocolError)):
             raise StoreUnavailable(self.server, str(error)) from error
         if is_from_network(error):

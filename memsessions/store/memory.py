@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple
 
 from .. import forks
@@ -78,6 +78,9 @@ class MemoryStore:
     def deadline(self) -> float:
         return math.inf  # nothing here waits
 
+    def time(self) -> float:
+        return self._clock()
+
     def run(
         self,
         batch: Batch,
@@ -106,8 +109,9 @@ class MemoryStore:
         self,
         batches: Iterable[Batch],
         deadline: float | None = None,  # noqa: ARG002
-    ) -> Iterator[list[Any]]:
-        return map(self.run, batches)
+    ) -> Generator[list[Any], None, None]:
+        for batch in batches:
+            yield self.run(batch)
 
     def ping(self) -> None:
         pass

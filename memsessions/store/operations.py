@@ -6,7 +6,7 @@ of sessions. Operations are run in batches; a batch is one packet out and one re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
@@ -165,6 +165,9 @@ class Store(Protocol):
     def deadline(self) -> float:
         """When a call that begins now has to end; for calls of several batches, to give to each."""
 
+    def time(self) -> float:
+        """Seconds on a clock that all who use the store share; it was read when a call first reached it."""
+
     def run(self, batch: Batch, *, repeatable: bool = False, deadline: float | None = None) -> list[Any]:
         """The answers to one batch, in its order, for one round trip, by the deadline.
 
@@ -173,7 +176,9 @@ class Store(Protocol):
         `ItemTooLarge` when a write was refused, after everything else in the batch was done.
         """
 
-    def stream(self, batches: Iterable[Batch], deadline: float | None = None) -> Iterator[list[Any]]:
+    def stream(
+        self, batches: Iterable[Batch], deadline: float | None = None
+    ) -> Generator[list[Any], None, None]:
         """The answers to many batches, each sent before the reply to the one before it is awaited.
 
         Holds the replies of two batches at most. Raises as `run` does; nothing is repeated. The deadline

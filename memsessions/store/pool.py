@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import Any
 
-from .connection import Broken, Connection, open_socket
+from .connection import Connection, NoneFree, open_socket
 
 # Connections that nobody needed for this long are closed, so that a burst of threads leaves none behind.
 _IDLE_S = 60.0
@@ -77,7 +77,7 @@ class SharedPool(Pool):
         try:
             return self._lender.get()
         except RuntimeError:
-            raise Broken(f"all {self._lender.max_size} connections of the shared pool are in use") from None
+            raise NoneFree(f"all {self._lender.max_size} connections of the shared pool are in use") from None
 
     def connect(self, template: Any, connect_timeout: float, deadline: float) -> Connection:
         client = None

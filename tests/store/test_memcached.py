@@ -17,6 +17,7 @@ import pytest
 from pymemcache import Client, PooledClient
 
 from memsessions import SessionsClient, StoreFull, StoreUnavailable, UnsupportedServer
+from memsessions.store.connection import Connection
 from memsessions.store.memcached import MemcachedStore
 from memsessions.store.operations import (
     FOREVER,
@@ -487,7 +488,7 @@ def test_a_stream_that_is_left_gives_its_connection_up(proxy: Proxy, open_at: Op
     key = b"none"
     stream = store.stream([(DeleteMany(key, [b"%d" % number]),) for number in range(5)])
     assert next(stream) == [[False]]
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert store.run((Read(key), ReadMany(key, (b"1", b"2")))) == [None, [None, None]]
     assert proxy.connections == 2
 
@@ -557,7 +558,7 @@ def test_a_session_that_cannot_be_listed_on_a_full_server_is_refused_and_leaves_
         size = 3000
         while size >= 1000:  # what the user's bucket grows into: it has 30 records of 49 bytes
             try:
-                rs._store.run([Add(b"fill:%d" % time.monotonic_ns(), b"v" * size, FOREVER)])
+                rs._nodes[0].store.run([Add(b"fill:%d" % time.monotonic_ns(), b"v" * size, FOREVER)])
             except StoreFull:
                 size -= 20
         made = 30
@@ -608,3 +609,20 @@ def test_the_connection_of_a_shared_client_is_left_to_it(
     assert client.sock is sock
     assert client.get("none") is None
     client.close()
+
+
+def test_a_reply_that_is_there_is_taken_however_late_this_process_looks(
+    memcached: Memcached, open_at: OpenAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was held up, by its other threads or by the system, takes that for no outage."""
+    store = open_at(memcached.port, 0.05)
+    store.ping()
+    send = Connection.send
+
+    def send_and_be_held_up(self: Connection, batch: Batch, deadline: float) -> bytes:
+        fence = send(self, batch, deadline)
+        time.sleep(0.1)
+        return fence
+
+    monkeypatch.setattr(Connection, "send", send_and_be_held_up)
+    assert store.run((Read(b"none"),)) == [None]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memsessions.config import open_store
+from memsessions.config import open_stores
 from memsessions.errors import ItemTooLarge, StoreFull, WriteRefused
 from memsessions.store.memory import MemoryStore
 from memsessions.store.operations import (
@@ -42,7 +42,7 @@ DAY = 24 * 3600
 
 
 def store_at(address: str, timeout: float = 2.0) -> Store:
-    return open_store(
+    return open_stores(
         address,
         client=None,
         timeout=timeout,
@@ -51,7 +51,7 @@ def store_at(address: str, timeout: float = 2.0) -> Store:
         username=None,
         password=None,
         max_item_bytes=ITEM_BYTES,
-    )
+    )[0].store
 
 
 @pytest.fixture

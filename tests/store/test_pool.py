@@ -13,7 +13,7 @@ import pytest
 from pymemcache import Client, PooledClient
 
 from memsessions import StoreUnavailable
-from memsessions.config import open_store
+from memsessions.config import open_stores
 from memsessions.store.connection import Connection
 from memsessions.store.memcached import MemcachedStore
 from memsessions.store.operations import Add, Batch, Delete, Read
@@ -25,7 +25,7 @@ from ..support.proxy import Proxy
 
 
 def store_with(client: Any, timeout: float = 2.0) -> MemcachedStore:
-    store = open_store(
+    store = open_stores(
         "127.0.0.1:11211",
         client=client,
         timeout=timeout,
@@ -34,7 +34,7 @@ def store_with(client: Any, timeout: float = 2.0) -> MemcachedStore:
         username=None,
         password=None,
         max_item_bytes=1024 * 1024,
-    )
+    )[0].store
     assert isinstance(store, MemcachedStore)
     return store
 

@@ -75,9 +75,10 @@ class Stepped:
 
 def step_by_step(client: SessionsClient, step: Step) -> None:
     """Have a client call `step` before each of its operations."""
-    client._store = cast(Store, Stepped(client._store, step))
-    client._registry._store = client._store
+    client._nodes[0].store = cast(Store, Stepped(client._nodes[0].store, step))
+    client._nodes[0].registry._store = client._nodes[0].store
     client._apps = {}  # what was made for an app before knows the store as it was
+    client._nodes[0]._apps = {}
 
 
 class Call:

@@ -10,7 +10,6 @@ from memsessions.store.memory import MemoryStore, named_store
 
 if TYPE_CHECKING:
     from ..conftest import Where
-    from .memcached import Memcached
 
 T = TypeVar("T")
 
@@ -22,24 +21,18 @@ KEYS = ["id", "r", "w", "idle", "ttl", "ip", "d"]
 _ATTEMPTS = 50
 
 
-def server_of(where: Where) -> Memcached | None:
-    """The memcached that a test runs on; None in memory."""
-    server: Memcached | None = getattr(where, "server", None)
-    return server
-
-
 class Ticks:
-    """How far the server's clock moved by itself since the test began. In memory it stands still."""
+    """How far the servers' clocks moved by themselves since the test began. In memory they stand still."""
 
     def __init__(self, where: Where) -> None:
-        self._server = server_of(where)
+        self._servers = where.servers
         self._began = self._now()
 
-    def _now(self) -> int:
-        return 0 if self._server is None else int(self._server.stats()["uptime"])
+    def _now(self) -> list[int]:
+        return [int(server.stats()["uptime"]) for server in self._servers]
 
     def passed(self) -> int:
-        return self._now() - self._began
+        return max((now - began for now, began in zip(self._now(), self._began, strict=True)), default=0)
 
 
 def between_ticks(where: Where, act: Callable[[], T]) -> T:
@@ -92,18 +85,21 @@ class Shown:
 
 def contents(where: Where) -> dict[str, bytes]:
     """Every key that stands on the store under the namespace, and its value."""
-    server = server_of(where)
-    if server is not None:
-        values = {key: server.value(key) for key in server.keys(where.ns)}
+    if where.servers:
+        values = {key: server.value(key) for server in where.servers for key in server.keys(where.ns)}
         return {key: value for key, value in values.items() if value is not None}
-    store = memory_of(where)
     prefix = f"{where.ns}:".encode()
-    return {key.decode(): entry.value for key, entry in store._entries.items() if key.startswith(prefix)}
+    return {
+        key.decode(): entry.value
+        for address in (where.address if isinstance(where.address, list) else [where.address])
+        for key, entry in memory_at(address)._entries.items()
+        if key.startswith(prefix)
+    }
 
 
-def memory_of(where: Where) -> MemoryStore:
-    """The in-process store that a test runs on."""
-    return named_store(where.address, item_bytes=1024 * 1024)
+def memory_at(address: str) -> MemoryStore:
+    """The in-process store of this name."""
+    return named_store(address, item_bytes=1024 * 1024)
 
 
 def ips(sessions: Sequence[Session]) -> list[str]:

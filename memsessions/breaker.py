@@ -1,0 +1,148 @@
+"""What keeps calls away from a server that failed, so that each need not wait to find out by itself.
+
+After a failure, calls for the server fail at once for a short time, which grows with each further failure
+and differs by chance, so that not all processes come back in the same moment. Then one call at a time tries
+the server again; the first success lets everybody through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from .errors import NoConnectionFree, StoreError, StoreUnavailable, UnsupportedServer
+from .store.operations import Batch, Store
+
+# The first pause, and the longest: a server that came back is in use again within a second.
+_FIRST_S, _LONGEST_S = 0.05, 0.9
+
+
+class _Outage:
+    """A server's failure: how many in a row there were, and when it may be tried again."""
+
+    def __init__(self, failures: int, until: float, probe_ends: float) -> None:
+        self.failures = failures
+        self.until = until
+        self.probe_ends = probe_ends  # who tries and has not told by then was interrupted
+        self.turns = deque([None])  # taken by the one call that tries; its end is atomic
+
+
+class Breaker:
+    """The state of one server, as this process knows it. There is no lock that a fork could leave behind."""
+
+    def __init__(
+        self,
+        server: str,
+        probe_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self._server = server
+        self._probe_s = probe_s
+        self._clock = clock
+        self._dice = dice
+        self._outage: _Outage | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls fail at once now."""
+        outage = self._outage
+        return outage is not None and self._clock() < outage.until
+
+    def enter(self) -> _Outage | None:
+        """Begin a call: answers the outage that it probes, if any. Raises `StoreUnavailable` in a pause."""
+        outage = self._outage
+        if outage is None:
+            return None
+        now = self._clock()
+        if now >= outage.until:
+            try:
+                outage.turns.pop()
+            except IndexError:
+                if now >= outage.probe_ends:
+                    self._outage = self._failed(outage.failures, now)
+            else:
+                outage.probe_ends = now + self._probe_s
+                return outage
+        raise StoreUnavailable(self._server, "it failed just now, and is tried again in a moment")
+
+    def failed(self, probed: _Outage | None) -> None:
+        """A call that had entered failed. Of those that were under way when the server died, one counts."""
+        if probed is self._outage:
+            self._outage = self._failed(0 if probed is None else probed.failures, self._clock())
+
+    def succeeded(self) -> None:
+        self._outage = None
+
+    def _failed(self, failures: int, now: float) -> _Outage:
+        pause_s = min(_FIRST_S * 2**failures, _LONGEST_S) * (0.5 + self._dice() / 2)
+        return _Outage(failures + 1, now + pause_s, now + pause_s + self._probe_s)
+
+
+class GuardedStore:
+    """A store whose calls go through a breaker."""
+
+    def __init__(self, store: Store, breaker: Breaker) -> None:
+        self._store = store
+        self._breaker = breaker
+        self.server = store.server
+        self.key_prefix = store.key_prefix
+        self.deadline = store.deadline
+        self.time = store.time
+        self.close = store.close
+
+    @property
+    def refuses_when_full(self) -> bool:
+        return self._store.refuses_when_full
+
+    def run(self, batch: Batch, *, repeatable: bool = False, deadline: float | None = None) -> list[Any]:
+        probed = self._breaker.enter()
+        try:
+            answers = self._store.run(batch, repeatable=repeatable, deadline=deadline)
+        except StoreError as error:
+            self._judge(error, probed)
+            raise
+        self._breaker.succeeded()
+        return answers
+
+    def stream(
+        self, batches: Iterable[Batch], deadline: float | None = None
+    ) -> Generator[list[Any], None, None]:
+        probed: _Outage | None = None
+
+        def entered() -> Iterator[Batch]:
+            nonlocal probed
+            waiting = iter(batches)
+            # What makes the first batch may itself ask this store, and may be the call that tries again.
+            for first in islice(waiting, 1):
+                probed = self._breaker.enter()
+                yield first
+            yield from waiting
+
+        with contextlib.closing(self._store.stream(entered(), deadline)) as replies:
+            while True:
+                try:
+                    answers = next(replies)
+                except StopIteration:
+                    return
+                except StoreError as error:
+                    self._judge(error, probed)
+                    raise
+                self._breaker.succeeded()
+                yield answers
+
+    def ping(self) -> None:
+        self.run((), repeatable=True)
+
+    def _judge(self, error: StoreError, probed: _Outage | None) -> None:
+        if isinstance(error, NoConnectionFree):
+            return  # which says nothing of the server
+        if isinstance(error, (StoreUnavailable, UnsupportedServer)):
+            self._breaker.failed(probed)
+        else:
+            self._breaker.succeeded()

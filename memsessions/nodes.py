@@ -1,0 +1,140 @@
+"""The servers of a client: what of an app is on each, and on which a session is or will be."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .breaker import Breaker, GuardedStore
+from .config import Opened
+from .errors import StoreDamaged
+from .index import Index
+from .keys import AppKeys
+from .registry import Registry
+from .scans import Scans
+from .sessions import AppSessions
+from .store.operations import Add, Store
+from .tokens import Life, server_tag
+from .wiping import wipe_app
+
+if TYPE_CHECKING:
+    from .types import Data, Scalar, Session
+
+# A call that tries a server again after a failure may take this much longer than its deadline.
+_PROBE_MARGIN_S = 0.5
+
+
+class AppOnNode(NamedTuple):
+    """What serves one app on one server."""
+
+    keys: AppKeys
+    listing: Index
+    sessions: AppSessions
+    scans: Scans
+
+
+class Node:
+    """One server, with the apps that are used on it."""
+
+    def __init__(self, opened: Opened, store: Store, ns: str, item_bytes: int) -> None:
+        server = opened.server
+        self.name = server.name
+        self.tag = server_tag(server.name)
+        self.weight = 0.0 if server.drain else server.weight
+        self.store = store
+        self.root = store.key_prefix + ns.encode()
+        self.registry = Registry(store, self.root)
+        self.registered: set[str] = set()
+        self._item_bytes = item_bytes
+        self._apps: dict[str, AppOnNode] = {}
+
+    def app(self, name: str) -> AppOnNode:
+        """What serves an app here."""
+        try:
+            return self._apps[name]
+        except KeyError:
+            keys = AppKeys(self.root, name)
+            listing = Index(self.store, keys)
+            sessions = AppSessions(self.store, keys, listing, self._item_bytes, self.tag)
+            on_node = AppOnNode(keys, listing, sessions, Scans(self.store, keys, listing))
+            return self._apps.setdefault(name, on_node)
+
+    def create(self, app: str, id: str, ip: str, life: Life, d: Data | None, deadline: float) -> str:
+        """Make a session here and return its token. One round trip; one more at the first use of an app."""
+        first = [] if app in self.registered else self.registry.entering(app, deadline)
+        token = self.app(app).sessions.create(id, ip, life, d, first, deadline)
+        self.registered.add(app)
+        return token
+
+    def wipe(self) -> int:
+        """Remove the dead records of every app; return how many sessions' they were."""
+        wiped = 0
+        damaged: StoreDamaged | None = None
+        for app in dict.fromkeys([*self.registry.names(), *list(self.registered)]):
+            on_node = self.app(app)
+            try:
+                wiped += wipe_app(self.store, on_node.keys, on_node.listing)
+            except StoreDamaged as error:
+                damaged = error
+        if damaged is not None:
+            raise damaged
+        return wiped
+
+    def wipe_in_turn(self, interval_s: float) -> None:
+        """Wipe unless another process holds the lease for this interval."""
+        # Also puts right the list of apps after a restart of the server.
+        for app in list(self.registered):
+            if missing := self.registry.entering(app):
+                self.store.run(missing)
+        (elected,) = self.store.run((Add(self.root + b":wipe", b"", max(1, int(interval_s) - 1)),))
+        if elected:
+            self.wipe()
+
+
+class _Nowhere:
+    """The sessions of a server that is not listed: there are none."""
+
+    def read(self, _token: str) -> Session | None:
+        return None
+
+    def write(self, _token: str, _changes: Mapping[str, Scalar]) -> Session | None:
+        return None
+
+    def kill(self, _token: str) -> bool:
+        return False
+
+    def rotate(self, _token: str) -> str | None:
+        return None
+
+
+class ByTag(dict[str, AppSessions]):
+    """The sessions of an app, by what a token remembers of its server.
+
+    A client of one server asks that one for any token: it may have been told its address in another form.
+    """
+
+    def __init__(self, nodes: list[Node], app: str) -> None:
+        super().__init__({node.tag: node.app(app).sessions for node in nodes})
+        self._other: Any = nodes[0].app(app).sessions if len(nodes) == 1 else _Nowhere()
+
+    def __missing__(self, _tag: str) -> AppSessions:
+        other: AppSessions = self._other
+        return other
+
+
+def nodes(opened: list[Opened], ns: str, timeout_s: float, item_bytes: int) -> list[Node]:
+    """The servers that were opened; of several, each is left alone for a moment when it fails."""
+    if len(opened) == 1:
+        return [Node(opened[0], opened[0].store, ns, item_bytes)]
+    probe_s = timeout_s + _PROBE_MARGIN_S
+    return [
+        Node(each, GuardedStore(each.store, Breaker(each.store.server, probe_s)), ns, item_bytes)
+        for each in opened
+    ]
+
+
+def in_random_order(among: list[Node]) -> list[Node]:
+    """The servers for a new session, in the order in which to try them: by chance, by their weights."""
+    # The exponential race: the first of these is each server as often as its weight says.
+    return sorted(among, key=lambda node: random.expovariate(node.weight))
