@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -409,72 +407,6 @@ def test_interrupted_threads_leave_the_others_alone(
     sessions.check_all()
     del victim, victims
     assert connections(own_memcached, 4) <= 4
-
-
-# ---------------------------------------------------------------------------------------------- greenlets
-
-GREENLETS = """
-from gevent import monkey
-monkey.patch_all()
-import gc, random, sys, time
-import gevent
-from memsessions import SessionsClient
-
-rs = SessionsClient(sys.argv[1], ns=sys.argv[2], wipe=0, timeout=5)
-tokens = [rs.create("forum", f"user{n}", "127.0.0.1", d={"n": n})["token"] for n in range(20)]
-dice = random.Random(7)
-calls = 0
-
-def work(seed):
-    global calls
-    dice = random.Random(seed)
-    while True:
-        n = dice.randrange(20)
-        get, set = lambda: rs.get("forum", tokens[n]), lambda: rs.set("forum", tokens[n], {"x": 1})
-        session = dice.choice([get, set])()
-        assert (session["id"], session["d"]["n"]) == (f"user{n}", n), (n, session)
-        (session,) = rs.soid("forum", f"user{n}")
-        assert session["id"] == f"user{n}"
-        calls += 1
-
-stop = time.monotonic() + 1.5
-killed = 0
-while time.monotonic() < stop:
-    workers = [gevent.spawn(work, dice.random()) for _ in range(5)]
-    for worker in workers:
-        gevent.sleep(dice.uniform(0, 0.002))
-        worker.kill()
-        killed += 1
-        if worker.exception is not None and not isinstance(worker.exception, gevent.GreenletExit):
-            raise worker.exception
-for n, token in enumerate(tokens):
-    assert rs.get("forum", token)["d"]["n"] == n
-gc.collect()
-gevent.sleep(0.05)
-assert len(rs._nodes[0].store._pool._idle) <= 6, len(rs._nodes[0].store._pool._idle)
-assert killed > 50 and calls > 50, (killed, calls)
-
-# A time limit of gevent's comes out as it is, and the greenlets run side by side.
-with gevent.Timeout(0.05, False):
-    while True:
-        rs.ping()
-started = time.monotonic()
-gevent.joinall([gevent.spawn(rs.ping) for _ in range(10)], raise_error=True)
-print("done")
-"""
-
-
-def test_killed_greenlets_leave_the_others_alone(own_memcached: Memcached, on_memcached: OnMemcached) -> None:
-    pytest.importorskip("gevent")
-    done = subprocess.run(
-        [sys.executable, "-c", GREENLETS, own_memcached.address, on_memcached.ns],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
-    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
-    assert connections(own_memcached, 0) <= 0
 
 
 # ------------------------------------------------------------------------------------------ after a close

@@ -1,0 +1,62 @@
+"""The gunicorn under attack works at all, within seconds, and what goes wrong in it is found."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .stress import forked_server
+from .stress.program import Plan
+from .support import web
+
+BROKEN = """
+import threading, time
+from memsessions import forks
+from tests.support import forking_app
+
+right = forking_app._answer
+def otherwise(*path):
+    return wrong() if path[0] == "see" else right(*path)
+{}
+app = forking_app.app
+"""
+
+# Each breaks something in the application, and is found as this.
+BREAKS = {
+    "workers keep the sockets of the master": (
+        "forks._hooks.clear()",
+        "was answered with status 500|hangs",
+    ),
+    "an answer is that of another session": (
+        "wrong = lambda: right('before'); forking_app._answer = otherwise",
+        "see answered the session of before the fork for visitor",
+    ),
+    "a thread of the master fails": ("threading.Thread(target=lambda: 1 / 0).start()", "Traceback"),
+    "a worker hangs": (
+        "wrong = lambda: time.sleep(60); forking_app._answer = otherwise",
+        "see hangs",
+    ),
+}
+
+
+def test_a_short_run_does_everything_and_finds_nothing() -> None:
+    report = forked_server.attack(Plan(seed=2, duration_s=4))
+    assert report.violations == []
+    assert report.figures["forks"] > 8
+    assert report.figures["workers that answered"] > 4
+    assert report.figures["answers"] > 100
+    assert report.figures["SIGKILL"] > 0
+    assert report.figures["SIGHUP"] > 0
+    assert report.figures["reload"] > 0
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_what_is_broken_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, found = BREAKS[name]
+    (tmp_path / "broken.py").write_text(BROKEN.format(code))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(web, "_HANG_S", 2.0)
+    report = forked_server.attack(Plan(seed=2, duration_s=1.5), app="broken:app")
+    assert any(re.search(found, violation) for violation in report.violations), report.violations[:20]
