@@ -6,6 +6,7 @@ import contextlib
 import gc
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
