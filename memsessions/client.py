@@ -6,12 +6,9 @@ import contextlib
 import os
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from itertools import chain
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from . import forks
 from . import validation as check
@@ -20,31 +17,19 @@ from .config import DEFAULT_ITEM_BYTES, check_ns, check_number, open_stores
 from .environment import with_environment
 from .errors import (
     ClientClosed,
-    LogoutIncomplete,
     StoreError,
-    StoreFull,
-    StoreUnavailable,
-    UnsupportedServer,
 )
-from .nodes import ByTag, Node, in_random_order, nodes
+from .fleet import Fleet
+from .nodes import ByTag, Node, nodes
 from .record import without_none
-from .scans import Scans, idle_time
 from .servers import DEFAULT_SERVER, Addresses
-from .side_by_side import SideBySide
 from .tokens import TAG, Life
-from .types import Activity, Created, Data, Killed, Scalar, Session, Wiped
+from .types import Activity, Created, Killed, Scalar, Session, Wiped
 from .wiping import WipeThread
 
 _WIPE_LEAST_S = 10
 
 T = TypeVar("T")
-
-
-class _App(NamedTuple):
-    """What serves one app."""
-
-    by_tag: ByTag
-    scans: list[Scans]  # of each server
 
 
 class SessionsClient:
@@ -116,14 +101,13 @@ class SessionsClient:
             max_item_bytes=max_item_bytes,
         )
         self._nodes = nodes(opened, ns, timeout, max_item_bytes)
-        self._taking_new = [node for node in self._nodes if node.weight]
-        self._side_by_side = SideBySide(len(self._nodes))
+        self._fleet = Fleet(self._nodes)
         self._ns = ns
         self._wipe_s = max(wipe, _WIPE_LEAST_S) if wipe else 0
         self._item_bytes = max_item_bytes
         self._cachetime_s = cachetime
         self._cache = SessionCache(cachetime, cachemax) if cachetime else NoCache()
-        self._apps: dict[str, _App] = {}
+        self._apps: dict[str, ByTag] = {}
         self._thread: WipeThread | None = None
         self._started = False
         self._closed = False
@@ -185,7 +169,7 @@ class SessionsClient:
         check.check_ttl(ttl)
         check.check_flag("no_resave", no_resave)
         data = None if d is None else without_none(check.checked_data(d, self._item_bytes))
-        return {"token": self._placed(app, id, ip, Life(ttl, no_resave), data or None)}
+        return {"token": self._fleet.create(app, id, ip, Life(ttl, no_resave), data or None)}
 
     def get(self, app: str, token: str) -> Session | None:
         """Read a session, which counts as an access and renews its life. One round trip.
@@ -198,15 +182,15 @@ class SessionsClient:
             unknown, expired or killed. `r` counts this call. (redis-sessions 4.0.0 reports `r` as it
             was before the call, its documentation as it is after; this follows the documentation.)
         """
-        serving = self._serving(app)
+        sessions = self._serving(app)
         check.check_token(token)
         if not self._cachetime_s:
-            return serving.by_tag[token[TAG]].read(token)
+            return sessions[token[TAG]].read(token)
         cached = self._cache.get(app, token)
         if cached is not None:
             return cached
         moment = self._cache.moment()
-        session = serving.by_tag[token[TAG]].read(token)
+        session = sessions[token[TAG]].read(token)
         if session is not None:
             self._cache.put(app, token, session, moment)
         return session
@@ -226,11 +210,11 @@ class SessionsClient:
         Raises:
             SessionTooLarge, StoreFull: as in `create`; the session is as it was.
         """
-        serving = self._serving(app)
+        sessions = self._serving(app)
         check.check_token(token)
         changes = check.checked_data(d, self._item_bytes)
         try:
-            return serving.by_tag[token[TAG]].write(token, changes)
+            return sessions[token[TAG]].write(token, changes)
         finally:
             self._cache.drop(app, token)
 
@@ -240,10 +224,10 @@ class SessionsClient:
         Returns:
             `{"kill": 1}`, or `{"kill": 0}` if it is unknown, expired or killed already.
         """
-        serving = self._serving(app)
+        sessions = self._serving(app)
         check.check_token(token)
         try:
-            return {"kill": int(serving.by_tag[token[TAG]].kill(token))}
+            return {"kill": int(sessions[token[TAG]].kill(token))}
         finally:
             self._cache.drop(app, token)
 
@@ -259,10 +243,10 @@ class SessionsClient:
         Raises:
             StoreFull: as in `create`; the session is as it was.
         """
-        serving = self._serving(app)
+        sessions = self._serving(app)
         check.check_token(token)
         try:
-            new_token = serving.by_tag[token[TAG]].rotate(token)
+            new_token = sessions[token[TAG]].rotate(token)
         finally:
             self._cache.drop(app, token)
         return None if new_token is None else {"token": new_token}
@@ -275,9 +259,9 @@ class SessionsClient:
         Returns:
             A list of sessions as in `get`; it is empty for a user without any.
         """
-        serving = self._serving(app)
+        self._serving(app)
         check.check_id(id)
-        return self._sorted([partial(scans.of_user, id) for scans in serving.scans])
+        return self._fleet.sessions(lambda node: node.app(app).scans.of_user(id))
 
     def soapp(self, app: str, dt: int = 600) -> list[Session]:
         """The sessions of an app that were used in the last `dt` seconds, the last used first.
@@ -290,9 +274,9 @@ class SessionsClient:
         Returns:
             A list of sessions as in `get`.
         """
-        serving = self._serving(app)
+        self._serving(app)
         check.check_seconds("dt", dt)
-        return self._sorted([partial(scans.active, dt) for scans in serving.scans])
+        return self._fleet.sessions(lambda node: node.app(app).scans.active(dt))
 
     def iter_soapp(self, app: str, dt: int = 600) -> Iterator[Session]:
         """As `soapp`, but in no order, and holding one batch of sessions only, for apps that have many.
@@ -306,9 +290,9 @@ class SessionsClient:
         Returns:
             An iterator of sessions as in `get`.
         """
-        serving = self._serving(app)
+        self._serving(app)
         check.check_seconds("dt", dt)
-        return _one_after_the_other([scans.each_active(dt) for scans in serving.scans])
+        return _one_after_the_other([node.app(app).scans.each_active(dt) for node in self._nodes])
 
     def activity(self, app: str, dt: int = 600) -> Activity:
         """How many distinct users of an app were active in the last `dt` seconds.
@@ -321,9 +305,9 @@ class SessionsClient:
         Returns:
             `{"activity": n}`.
         """
-        serving = self._serving(app)
+        self._serving(app)
         check.check_seconds("dt", dt)
-        users = self._side_by_side.answers([partial(scans.active_users, dt) for scans in serving.scans])
+        users = self._fleet.on_each(lambda node: node.app(app).scans.active_users(dt))
         return {"activity": len(set().union(*users))}
 
     def killsoid(self, app: str, id: str) -> Killed:
@@ -337,10 +321,10 @@ class SessionsClient:
             LogoutIncomplete: a server could not be reached, or not to the end: some sessions may live. It
                 says how many were ended and which servers that are; calling again finishes the job.
         """
-        serving = self._serving(app)
+        self._serving(app)
         check.check_id(id)
         try:
-            return {"kill": self._ended([scans.kill_of_user(id) for scans in serving.scans])}
+            return {"kill": self._fleet.end(lambda node: node.app(app).scans.kill_of_user(id))}
         finally:
             self._cache.drop_app(app, id)
 
@@ -353,9 +337,9 @@ class SessionsClient:
         Raises:
             LogoutIncomplete: as in `killsoid`.
         """
-        serving = self._serving(app)
+        self._serving(app)
         try:
-            return {"kill": self._ended([scans.kill_all() for scans in serving.scans])}
+            return {"kill": self._fleet.end(lambda node: node.app(app).scans.kill_all())}
         finally:
             self._cache.drop_app(app)
 
@@ -372,7 +356,7 @@ class SessionsClient:
         Raises:
             StoreDamaged: something else wrote into the index of an app; the others were wiped.
         """
-        return {"wiped": sum(self._on_every_server(Node.wipe))}
+        return {"wiped": sum(self._on_each_server(Node.wipe))}
 
     def ping(self) -> str:
         """Ask the server for a sign of life, or each of several. One round trip.
@@ -380,7 +364,7 @@ class SessionsClient:
         Returns:
             `"PONG"`.
         """
-        self._on_every_server(Node.ping)
+        self._on_each_server(Node.ping)
         return "PONG"
 
     def quit(self) -> None:
@@ -390,9 +374,7 @@ class SessionsClient:
         self._apps = {}
         if self._thread is not None:
             self._thread.stop()
-        self._side_by_side.close()
-        for node in self._nodes:
-            node.store.close()
+        self._fleet.close()
 
     def close(self) -> None:
         """The same as `quit`."""
@@ -412,56 +394,19 @@ class SessionsClient:
 
     # ------------------------------------------------------------------------------------ inside
 
-    def _serving(self, app: str) -> _App:
-        """What serves an app; checks its name, and begins what begins with the first call."""
+    def _serving(self, app: str) -> ByTag:
+        """The sessions of an app; checks its name, and begins what begins with the first call."""
         try:
             return self._apps[app]
         except (KeyError, TypeError):
             check.check_app(app)
         self._start()
-        serving = _App(ByTag(self._nodes, app), [node.app(app).scans for node in self._nodes])
-        return self._apps.setdefault(app, serving)
+        return self._apps.setdefault(app, ByTag(self._nodes, app))
 
-    def _placed(self, app: str, id: str, ip: str, life: Life, d: Data | None) -> str:
-        """The token of a new session, on the first server that takes it."""
-        servers = self._taking_new
-        if len(servers) == 1:
-            return servers[0].create(app, id, ip, life, d, servers[0].store.deadline())
-        *others, last = in_random_order(servers)
-        deadline = last.store.deadline()
-        for node in others:
-            now = time.monotonic()
-            try:
-                return node.create(app, id, ip, life, d, now + (deadline - now) / 2)
-            except (StoreUnavailable, UnsupportedServer, StoreFull):
-                if time.monotonic() >= deadline:
-                    raise
-        return last.create(app, id, ip, life, d, deadline)
-
-    def _sorted(self, calls: list[Callable[[], list[Session]]]) -> list[Session]:
-        """The sessions of all servers, the last used first."""
-        lists = self._side_by_side.answers(calls)
-        return lists[0] if len(lists) == 1 else sorted(chain.from_iterable(lists), key=idle_time)
-
-    def _ended(self, endings: list[Iterator[int]]) -> int:
-        """How many sessions were ended on all servers."""
-        tallies = self._side_by_side.answers([partial(_tally, ending) for ending in endings])
-        killed = sum(tally.killed for tally in tallies)
-        errors = [tally.error for tally in tallies if tally.error is not None]
-        unreached = [error for error in errors if isinstance(error, (StoreUnavailable, UnsupportedServer))]
-        if unreached and (len(endings) > 1 or isinstance(unreached[0], StoreUnavailable)):
-            names = tuple(error.server for error in unreached)
-            others = f"; {killed} sessions were ended elsewhere or before, others may live" if killed else ""
-            reason = unreached[0].reason + others
-            raise LogoutIncomplete(", ".join(names), reason, killed, names) from unreached[0]
-        for error in errors:
-            raise error
-        return killed
-
-    def _on_every_server(self, work: Callable[[Node], T]) -> list[T]:
+    def _on_each_server(self, work: Callable[[Node], T]) -> list[T]:
         """What some work answers for each server, done at the same time."""
         self._start()
-        return self._side_by_side.answers([partial(work, node) for node in self._nodes])
+        return self._fleet.on_each(work)
 
     def _start(self) -> None:
         """At the first call, and at the first one in a child process: begin to wipe."""
@@ -479,8 +424,7 @@ class SessionsClient:
 
     def _wipe_in_turn(self) -> list[StoreError]:
         """Wipe each server whose turn is this process's; answers what went wrong."""
-        wipes = [partial(node.wipe_in_turn, self._wipe_s) for node in self._nodes]
-        outcomes = self._side_by_side.outcomes(wipes)
+        outcomes = self._fleet.outcome_on_each(lambda node: node.wipe_in_turn(self._wipe_s))
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _after_fork_in_child(self) -> None:
@@ -490,23 +434,6 @@ class SessionsClient:
         self._apps = {}  # so that the next call starts
         self._starting = threading.RLock()
         self._cache.after_fork_in_child()
-
-
-class _Tally(NamedTuple):
-    """What was ended on one server, and what kept it from going on."""
-
-    killed: int
-    error: StoreError | None
-
-
-def _tally(ending: Iterator[int]) -> _Tally:
-    killed = 0
-    try:
-        for number in ending:
-            killed += number
-    except StoreError as error:
-        return _Tally(killed, error)
-    return _Tally(killed, None)
 
 
 def _one_after_the_other(iterators: list[Iterator[T]]) -> Iterator[T]:

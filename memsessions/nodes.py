@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -136,9 +135,3 @@ def nodes(opened: list[Opened], ns: str, timeout_s: float, item_bytes: int) -> l
         Node(each, GuardedStore(each.store, Breaker(each.store.server, probe_s)), ns, item_bytes)
         for each in opened
     ]
-
-
-def in_random_order(among: list[Node]) -> list[Node]:
-    """The servers for a new session, in the order in which to try them: by chance, by their weights."""
-    # The exponential race: the first of these is each server as often as its weight says.
-    return sorted(among, key=lambda node: random.expovariate(node.weight))

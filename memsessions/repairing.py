@@ -79,7 +79,7 @@ def repair(client: SessionsClient, progress: Progress | None = None) -> dict[str
 
         return repair_store(node.store, node.root, tell)
 
-    reports = client._on_every_server(repair_node)  # noqa: SLF001
+    reports = client._on_each_server(repair_node)  # noqa: SLF001
     return {
         app: _sum([report[app] for report in reports if app in report])
         for app in sorted(set().union(*reports))
