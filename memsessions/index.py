@@ -46,8 +46,8 @@ SEGMENTS = 32
 FULL_BYTES = 100_000
 RECORD_LENGTH = 2 * NAME_LENGTH + LIFE_LENGTH
 
-# How often a listing asks for the size of a bucket that is known.
-_ASK_AGAIN = 1 / 64
+# How often a listing asks for the size of a bucket that is known, and of one that may soon be full.
+_ASK_AGAIN, _ASK_AGAIN_SOON = 1 / 64, 1 / 8
 # A bucket that was full is tried again after this long: it may have been wiped.
 _FULL_AGAIN_S = 60.0
 # A scan reads buckets up to this many bytes at a time, and hands out groups of about this many records.
@@ -113,7 +113,8 @@ class Index:
     def __init__(self, store: Store, keys: AppKeys) -> None:
         self._store = store
         self._keys = keys
-        self._known: set[int] = set()  # buckets that are there and have room, as far as this process knows
+        # The buckets that are there and have room, as far as this process knows, and how often to ask again.
+        self._known: dict[int, float] = {}
         self._full_since: dict[int, float] = {}
 
     # -------------------------------------------------------------------------------------- adding
@@ -145,8 +146,8 @@ class Index:
         """
         bucket = _bucket_of(user)
         if len(answers) == 1:
-            if not answers[0] or random.random() < _ASK_AGAIN:  # noqa: S311  not a secret
-                self._known.discard(bucket)
+            if not answers[0] or random.random() < self._known.get(bucket, 1):  # noqa: S311  not a secret
+                self._known.pop(bucket, None)
             return bool(answers[0])
         appended, added, more, *_ = answers
         done = bool(appended or added)
@@ -154,13 +155,14 @@ class Index:
             if (more[0] or 0) > FULL_BYTES:
                 self.mark_full(user)
             elif done:
-                self._known.add(bucket)
+                is_small = (more[0] or 0) < FULL_BYTES // 2
+                self._known[bucket] = _ASK_AGAIN if is_small else _ASK_AGAIN_SOON
         return done
 
     def mark_full(self, user: bytes) -> None:
         """List the user's sessions in segments for a while."""
         bucket = _bucket_of(user)
-        self._known.discard(bucket)
+        self._known.pop(bucket, None)
         self._full_since[bucket] = time.monotonic()
 
     def _is_full(self, bucket: int) -> bool:

@@ -27,6 +27,7 @@ def spilling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Buckets that spill early, and are looked at after each record."""
     monkeypatch.setattr(index, "FULL_BYTES", LIMIT * RECORD_LENGTH)
     monkeypatch.setattr(index, "_ASK_AGAIN", 1.0)
+    monkeypatch.setattr(index, "_ASK_AGAIN_SOON", 1.0)
 
 
 def created(rs: SessionsClient, number: int, id: str = USER) -> list[str]:
