@@ -6,6 +6,7 @@ from .client import SessionsClient
 from .errors import (
     ClientClosed,
     ConfigurationError,
+    DumpForbidden,
     InvalidFormat,
     InvalidValue,
     ItemTooLarge,
@@ -22,8 +23,9 @@ from .errors import (
     ValidationError,
     WriteRefused,
 )
+from .repairing import repair
 from .servers import Server
-from .types import Activity, Created, Data, Killed, Scalar, Session, Wiped
+from .types import Activity, Created, Data, Killed, Repaired, Scalar, Session, Wiped
 
 __all__ = [
     "Activity",
@@ -31,6 +33,7 @@ __all__ = [
     "ConfigurationError",
     "Created",
     "Data",
+    "DumpForbidden",
     "InvalidFormat",
     "InvalidValue",
     "ItemTooLarge",
@@ -39,6 +42,7 @@ __all__ = [
     "MemsessionsError",
     "MissingParameter",
     "NoConnectionFree",
+    "Repaired",
     "Scalar",
     "Server",
     "Session",
@@ -52,6 +56,7 @@ __all__ = [
     "ValidationError",
     "Wiped",
     "WriteRefused",
+    "repair",
 ]
 
 

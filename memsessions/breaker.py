@@ -13,10 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import NoConnectionFree, StoreError, StoreUnavailable, UnsupportedServer
-from .store.operations import Batch, Store
+from .store.operations import Batch, Keys, Store
+
+T = TypeVar("T")
 
 # The first pause, and the longest: a server that came back is in use again within a second.
 _FIRST_S, _LONGEST_S = 0.05, 0.9
@@ -124,17 +126,27 @@ class GuardedStore:
                 yield first
             yield from waiting
 
-        with contextlib.closing(self._store.stream(entered(), deadline)) as replies:
+        yield from self._watched(self._store.stream(entered(), deadline), lambda: probed)
+
+    def keys(self, prefix: bytes) -> Generator[Keys, None, None]:
+        probed = self._breaker.enter()
+        yield from self._watched(self._store.keys(prefix), lambda: probed)
+
+    def _watched(
+        self, replies: Generator[T, None, None], probed: Callable[[], _Outage | None]
+    ) -> Generator[T, None, None]:
+        """Hands out replies; the first, or what comes in its place, says how the server is."""
+        with contextlib.closing(replies):
             while True:
                 try:
-                    answers = next(replies)
+                    reply = next(replies)
                 except StopIteration:
                     return
                 except StoreError as error:
-                    self._judge(error, probed)
+                    self._judge(error, probed())
                     raise
                 self._breaker.succeeded()
-                yield answers
+                yield reply
 
     def ping(self) -> None:
         self.run((), repeatable=True)

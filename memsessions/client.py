@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from . import forks
 from . import validation as check
@@ -26,7 +26,7 @@ from .errors import (
     StoreUnavailable,
     UnsupportedServer,
 )
-from .nodes import ByTag, in_random_order, nodes
+from .nodes import ByTag, Node, in_random_order, nodes
 from .record import without_none
 from .scans import Scans, idle_time
 from .servers import DEFAULT_SERVER, Addresses
@@ -36,6 +36,8 @@ from .types import Activity, Created, Data, Killed, Scalar, Session, Wiped
 from .wiping import WipeThread
 
 _WIPE_LEAST_S = 10
+
+T = TypeVar("T")
 
 
 class _App(NamedTuple):
@@ -292,6 +294,22 @@ class SessionsClient:
         check.check_seconds("dt", dt)
         return self._sorted([partial(scans.active, dt) for scans in serving.scans])
 
+    def iter_soapp(self, app: str, dt: int = 600) -> Iterator[Session]:
+        """As `soapp`, but in no order, and holding one batch of sessions only, for apps that have many.
+
+        Nothing is asked before the first session is taken. A session that is created, moved or ended
+        meanwhile may be there or not. An iterator that is left before its end gives up its connection.
+
+        Parameters:
+            dt: seconds, at least 10, before the batch that a session is in was asked for.
+
+        Returns:
+            An iterator of sessions as in `get`.
+        """
+        serving = self._serving(app)
+        check.check_seconds("dt", dt)
+        return _one_after_the_other([scans.each_active(dt) for scans in serving.scans])
+
     def activity(self, app: str, dt: int = 600) -> Activity:
         """How many distinct users of an app were active in the last `dt` seconds.
 
@@ -354,8 +372,7 @@ class SessionsClient:
         Raises:
             StoreDamaged: something else wrote into the index of an app; the others were wiped.
         """
-        self._start()
-        return {"wiped": sum(self._side_by_side.answers([node.wipe for node in self._nodes]))}
+        return {"wiped": sum(self._on_every_server(Node.wipe))}
 
     def ping(self) -> str:
         """Ask the server for a sign of life, or each of several. One round trip.
@@ -363,8 +380,7 @@ class SessionsClient:
         Returns:
             `"PONG"`.
         """
-        self._start()
-        self._side_by_side.answers([node.store.ping for node in self._nodes])
+        self._on_every_server(Node.ping)
         return "PONG"
 
     def quit(self) -> None:
@@ -442,6 +458,11 @@ class SessionsClient:
             raise error
         return killed
 
+    def _on_every_server(self, work: Callable[[Node], T]) -> list[T]:
+        """What some work answers for each server, done at the same time."""
+        self._start()
+        return self._side_by_side.answers([partial(work, node) for node in self._nodes])
+
     def _start(self) -> None:
         """At the first call, and at the first one in a child process: begin to wipe."""
         if self._started:
@@ -486,3 +507,8 @@ def _tally(ending: Iterator[int]) -> _Tally:
     except StoreError as error:
         return _Tally(killed, error)
     return _Tally(killed, None)
+
+
+def _one_after_the_other(iterators: list[Iterator[T]]) -> Iterator[T]:
+    for iterator in iterators:
+        yield from iterator  # which is closed with this one

@@ -101,5 +101,9 @@ class ItemTooLarge(WriteRefused):
     """The server's item size limit is below what was to be written; what was stored is unchanged."""
 
 
+class DumpForbidden(StoreError):
+    """The server does not show its keys: it was started with `-X`, or its crawler is switched off."""
+
+
 class StoreDamaged(StoreError):
     """Something that memsessions did not write stands under one of its keys."""

@@ -67,6 +67,10 @@ class Node:
         self.registered.add(app)
         return token
 
+    def ping(self) -> None:
+        """One round trip."""
+        self.store.ping()
+
     def wipe(self) -> int:
         """Remove the dead records of every app; return how many sessions' they were."""
         wiped = 0

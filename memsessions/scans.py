@@ -45,7 +45,11 @@ class Scans:
 
     def active(self, dt: int) -> list[Session]:
         """The sessions of the app that were used in the last `dt` seconds, the last used first."""
-        return sorted(self._sessions(self._index.sessions(), dt), key=idle_time)
+        return sorted(self.each_active(dt), key=idle_time)
+
+    def each_active(self, dt: int) -> Iterator[Session]:
+        """The same in no order, with one batch of them held at a time."""
+        return self._sessions(self._index.sessions(), dt)
 
     def active_users(self, dt: int) -> set[bytes]:
         """The users they belong to."""

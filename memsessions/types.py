@@ -53,6 +53,20 @@ class Activity(TypedDict):
     activity: int
 
 
+class Repaired(TypedDict):
+    """What a repair found in an app, and did.
+
+    `listed`: living sessions that the index lists. `dead`: index entries of sessions that are gone, which
+    the next wipe removes. `unlisted`: living sessions that the index had lost. `relisted`: how many of
+    these it lists again; on a server that is full, fewer.
+    """
+
+    listed: int
+    dead: int
+    unlisted: int
+    relisted: int
+
+
 class Wiped(TypedDict):
     """How many dead index entries a call removed."""
 

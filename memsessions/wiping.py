@@ -43,7 +43,9 @@ def wipe_app(store: Store, keys: AppKeys, index: Index) -> int:
 def _wipe_group(store: Store, keys: AppKeys, group: list[Bucket]) -> tuple[int, list[bytes]]:
     """Wipe some buckets; return how many sessions were dead, and which buckets changed meanwhile."""
     listed = [bucket.records() for bucket in group]
-    dead = _dead(store, keys, [entry(record) for records in listed for record in records])
+    dead, orphans = gone(store, keys, [entry(record) for records in listed for record in records])
+    if orphans:
+        store.run((DeleteMany(keys.reads, orphans),))
     writes: list[Swap | Delete] = []
     removals = []
     for bucket, records in zip(group, listed, strict=True):
@@ -73,8 +75,8 @@ def is_old(life: Life, counter_left: int) -> bool:
     return not life.no_resave and counter_life(life) - counter_left >= BEING_MADE_S
 
 
-def _dead(store: Store, keys: AppKeys, entries: list[Entry]) -> set[bytes]:
-    """The sessions that are gone for good."""
+def gone(store: Store, keys: AppKeys, entries: list[Entry]) -> tuple[set[bytes], list[bytes]]:
+    """The sessions that are gone for good, and which of these have left their counters."""
     names = [item.session for item in entries]
     both = (LeftMany(keys.sessions, names), LeftMany(keys.reads, names))
     lefts, counters = store.run(both, repeatable=True)
@@ -86,9 +88,7 @@ def _dead(store: Store, keys: AppKeys, entries: list[Entry]) -> set[bytes]:
                 dead.add(item.session)
         elif left is None and is_old(item.life, counter_left):
             orphans.append(item.session)
-    if orphans:
-        store.run((DeleteMany(keys.reads, orphans),))
-    return dead.union(orphans)
+    return dead.union(orphans), orphans
 
 
 class WipeThread:

@@ -1298,6 +1298,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "rotate": (APP, UNKNOWN),
     "soid": (APP, "user"),
     "soapp": (APP,),
+    "iter_soapp": (APP,),
     "activity": (APP,),
     "killsoid": (APP, "user"),
     "killall": (APP,),
@@ -1366,6 +1367,7 @@ def test_arguments_work_by_position(client: SessionsClient, shown: Shown) -> Non
     answer = client.set(APP, token, {"b": 2})
     shown(answer, **{**expected, "w": 2}, d={"a": 1, "b": 2}, no_resave=True)
     assert len(client.soid(APP, "user")) == len(client.soapp(APP, 60)) == 1
+    assert len(list(client.iter_soapp(APP, 60))) == 1
     assert client.activity(APP, 60) == {"activity": 1}
     assert client.kill(APP, token) == {"kill": 1}
 
@@ -1377,6 +1379,7 @@ def test_arguments_work_by_name(client: SessionsClient, shown: Shown) -> None:
     answer = client.set(d={"b": 2}, token=token, app=APP)
     shown(answer, **{**expected, "w": 2}, d={"a": 1, "b": 2}, no_resave=True)
     assert len(client.soid(id="user", app=APP)) == len(client.soapp(dt=60, app=APP)) == 1
+    assert len(list(client.iter_soapp(dt=60, app=APP))) == 1
     assert client.activity(dt=60, app=APP) == {"activity": 1}
     moved = client.rotate(token=token, app=APP)
     assert moved is not None
@@ -1420,7 +1423,7 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str, str]] = [
     ),
     *(
         (call, (APP,), {"dt": dt}, "invalidValue", "dt must be a positive integer >= 10")
-        for call in ("soapp", "activity")
+        for call in ("soapp", "iter_soapp", "activity")
         for dt in (9, 0, -10, True, 60.0, "60", None)
     ),
     *(

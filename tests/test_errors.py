@@ -12,6 +12,7 @@ import memsessions
 from memsessions import (
     ClientClosed,
     ConfigurationError,
+    DumpForbidden,
     InvalidValue,
     ItemTooLarge,
     MemsessionsError,
@@ -55,13 +56,14 @@ def test_every_exception_is_public_and_of_one_family() -> None:
         (StoreUnavailable, StoreError),
         (UnsupportedServer, StoreError),
         (StoreDamaged, StoreError),
+        (DumpForbidden, StoreError),
     ],
 )
 def test_who_catches_the_base_catches_the_rest(kind: type[Exception], base: type[Exception]) -> None:
     assert issubclass(kind, base)
 
 
-@pytest.mark.parametrize("kind", [StoreFull, ItemTooLarge, StoreDamaged, UnsupportedServer])
+@pytest.mark.parametrize("kind", [StoreFull, ItemTooLarge, StoreDamaged, UnsupportedServer, DumpForbidden])
 def test_only_an_outage_is_an_outage(kind: type[Exception]) -> None:
     """Who tries again after one does not try again after a refusal."""
     assert not issubclass(kind, StoreUnavailable)

@@ -303,7 +303,7 @@ def forking(server: Memcached, *arguments: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.parametrize("kind", ["first", "later"])
+@pytest.mark.parametrize("kind", ["first", "later", "pool"])
 @pytest.mark.parametrize(("name", "step"), [("get", 1), ("set", 3), ("create", 3)])
 def test_a_fork_at_any_line_of_a_call_leaves_parent_and_child_apart(
     own_memcached: Memcached, name: str, kind: str, step: int

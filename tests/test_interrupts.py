@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 from pymemcache import PooledClient
 
-from memsessions import SessionsClient, StoreUnavailable
+from memsessions import SessionsClient, StoreUnavailable, repair
 from memsessions.store.operations import Read
 
 from .conftest import MakeClient, OnMemcached
 from .support.fakes import FullBacklog
 from .support.injection import at_line
+from .support.interrupting import INTERRUPTS, Stop, stop_thread, was_interrupted
 from .support.memcached import Memcached
 from .support.proxy import Proxy
 
@@ -36,24 +37,13 @@ APP = "forum"
 IP = "127.0.0.1"
 
 
-class StopError(Exception):
-    """What an application may raise in a signal handler."""
-
-
-class Stop(BaseException):
-    """The same, not to be caught by accident."""
-
-
-INTERRUPTS: list[Callable[[], BaseException]] = [KeyboardInterrupt, SystemExit, Stop, StopError]
-
-
 @pytest.fixture(autouse=True)
 def _finalizers_may_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What is raised while a finalizer runs cannot come out of it; Python says so, and it is no failure."""
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        if not issubclass(unraisable.exc_type, (KeyboardInterrupt, SystemExit, Stop, StopError)):
+        if not issubclass(unraisable.exc_type, INTERRUPTS):
             before(unraisable)
 
     monkeypatch.setattr(sys, "unraisablehook", hook)
@@ -88,6 +78,13 @@ class Sessions:
             assert session["d"] is not None
             self.check(int(session["id"][4:]), session)
 
+    def iter_soapp(self, _number: int) -> None:
+        for session in self.rs.iter_soapp(APP):
+            self.check(int(session["id"][4:]), session)
+
+    def repair(self, _number: int) -> None:
+        assert repair(self.rs)[APP]["listed"] == len(self.tokens)
+
     def activity(self, _number: int) -> None:
         assert self.rs.activity(APP) == {"activity": len(self.tokens)}
 
@@ -108,7 +105,10 @@ class Sessions:
 
     @property
     def calls(self) -> list[Callable[[int], None]]:
-        return [self.get, self.get, self.set, self.soid, self.soapp, self.activity, self.unknown, self.create]
+        return [
+            *(self.get, self.get, self.set, self.soid, self.soapp, self.iter_soapp),
+            *(self.activity, self.unknown, self.create),
+        ]
 
 
 def connections(server: Memcached, at_most: int) -> int:
@@ -139,20 +139,6 @@ Alarm = Callable[[Callable[[], BaseException]], None]
 # ---------------------------------------------------------------------------------- at any time at all
 
 
-def was_interrupted(call: Callable[[], object], after_s: float) -> bool:
-    """Call, with an alarm after some time, and say whether it came before the end."""
-    try:
-        signal.setitimer(signal.ITIMER_REAL, after_s)
-        call()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    except (KeyboardInterrupt, SystemExit, Stop, StopError):
-        return True
-    except BaseException:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        raise
-    return False
-
-
 @pytest.mark.parametrize("kind", ["own", "shared"])
 def test_interrupts_at_any_time_never_mix_up_replies(
     own_memcached: Memcached, make_client: MakeClient, alarm: Alarm, kind: str
@@ -180,7 +166,15 @@ def test_interrupts_at_any_time_never_mix_up_replies(
 
 
 # With every how manieth line to stop at: a scan has thousands.
-CALLS = [("get", 1), ("set", 1), ("soid", 1), ("soapp", 13), ("create", 1)]
+CALLS = [
+    ("get", 1),
+    ("set", 1),
+    ("soid", 1),
+    ("soapp", 13),
+    ("iter_soapp", 13),
+    ("repair", 23),
+    ("create", 1),
+]
 
 
 @pytest.mark.parametrize("kind", ["first call", "later call"])
@@ -386,13 +380,6 @@ class Victim(threading.Thread):
         except BaseException as error:  # noqa: BLE001
             self.failure = error
 
-    def interrupt(self) -> None:
-        assert self.ident is not None
-        raised = ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(self.ident), ctypes.py_object(Stop)
-        )
-        assert raised == 1
-
 
 def test_interrupted_threads_leave_the_others_alone(
     own_memcached: Memcached, make_client: MakeClient
@@ -407,7 +394,7 @@ def test_interrupted_threads_leave_the_others_alone(
         for victim in victims:
             victim.ready.wait()
             time.sleep(dice.uniform(0, 0.004))
-            victim.interrupt()
+            assert stop_thread(victim)
         for victim in victims:
             victim.join(10)
             assert not victim.is_alive()
@@ -435,3 +422,40 @@ def test_a_call_that_is_interrupted_after_quit_gives_its_connection_up(
         with pytest.raises((StoreUnavailable, RuntimeError)):
             rs.ping()
     assert connections(own_memcached, 0) <= 0
+
+
+# --------------------------------------------------------------------------------------------- imports
+
+FIRST_CALLS = """
+import sys
+from memsessions import SessionsClient, StoreUnavailable, ValidationError
+
+rs = SessionsClient(sys.argv[1], ns=sys.argv[2])
+nobody = SessionsClient("localhost:1")
+before = set(sys.modules)
+token = rs.create("forum", "user1", "127.0.0.1", d={"n": 1})["token"]
+rs.get("forum", token)
+rs.set("forum", token, {"n": 2})
+token = rs.rotate("forum", token)["token"]
+rs.soid("forum", "user1")
+rs.soapp("forum")
+rs.activity("forum")
+rs.killsoid("forum", "user1")
+rs.killall("forum")
+rs.wipe()
+rs.ping()
+for call in (nobody.ping, lambda: rs.get("forum", "")):
+    try:
+        call()
+    except (StoreUnavailable, ValidationError):
+        pass
+print(sorted(set(sys.modules) - before))
+rs.quit()
+"""
+
+
+def test_no_call_imports_anything(memcached: Memcached, on_memcached: OnMemcached) -> None:
+    """An import that is interrupted may leave its lock held: whoever needs it next waits for ever."""
+    command = [sys.executable, "-c", FIRST_CALLS, memcached.address, on_memcached.ns]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

@@ -50,6 +50,7 @@ def test_the_python_blocks_run_one_after_the_other(
     assert expected[0] in shown
     assert "missingParameter - No id supplied" in shown
     assert "127.0.0.1:1: Connection refused" in shown
+    assert next(line for line in README.splitlines() if line.startswith("# {'forum'"))[2:] in shown
 
 
 def test_the_first_program_stands_alone() -> None:

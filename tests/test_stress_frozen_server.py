@@ -15,7 +15,8 @@ from .stress.program import Plan
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frozen_server, "THAWED_S", 0.8)
-    monkeypatch.setattr(frozen_server, "FROZEN_S", 0.8)
+    monkeypatch.setattr(frozen_server, "FROZEN_S", 0.9)
+    monkeypatch.setattr(frozen_server, "_TIMEOUT_S", 0.4)
 
 
 def test_log_outs_are_done_or_raise_and_the_other_servers_go_on() -> None:

@@ -21,6 +21,7 @@ from memsessions import (
     Killed,
     MemsessionsError,
     MissingParameter,
+    Repaired,
     Scalar,
     Session,
     SessionsClient,
@@ -30,10 +31,11 @@ from memsessions import (
     StoreUnavailable,
     ValidationError,
     Wiped,
+    repair,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pymemcache import Client, PooledClient
     from typing_extensions import assert_type
@@ -57,10 +59,14 @@ if TYPE_CHECKING:
         assert_type(rs.soid("forum", "user"), list[Session])
         assert_type(rs.soapp("forum"), list[Session])
         assert_type(rs.soapp("forum", dt=60), list[Session])
+        assert_type(rs.iter_soapp("forum"), Iterator[Session])
+        assert_type(rs.iter_soapp("forum", dt=60), Iterator[Session])
         assert_type(rs.activity("forum", dt=60), Activity)
         assert_type(rs.activity("forum")["activity"], int)
         assert_type(rs.killsoid("forum", "user")["kill"], int)
         assert_type(rs.killall("forum"), Killed)
+        assert_type(repair(rs), dict[str, Repaired])
+        assert_type(repair(rs, lambda done, total: print(done / total))["forum"]["relisted"], int)
         assert_type(rs.wipe(), Wiped)
         assert_type(rs.wipe()["wiped"], int)
         assert_type(rs.ping(), str)
@@ -127,10 +133,10 @@ def test_the_exported_names_are_sorted_as_ruff_wants_them() -> None:
 
 
 def test_everything_public_in_the_package_is_exported() -> None:
-    """A class that can be reached as `memsessions.Name` is in `__all__`, and nothing else is."""
+    """A class that can be reached as `memsessions.Name` is in `__all__`, and so is `repair`, and no more."""
     classes = {name for name, value in vars(memsessions).items() if isinstance(value, type)}
-    aliases = {"Data", "Scalar"}
-    assert set(memsessions.__all__) == classes | aliases
+    others = {"Data", "Scalar", "repair"}
+    assert set(memsessions.__all__) == classes | others
 
 
 def test_the_version_is_the_one_in_setup_cfg() -> None:

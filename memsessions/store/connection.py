@@ -10,7 +10,7 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -243,6 +243,28 @@ class Connection:
         else:  # rarely: a reply in several pieces, or two replies in one
             data = self._read_until(fence, data, reply_limit(batch, item_bytes), deadline)
         return decode(batch, data[: -len(fence)])
+
+    def lines(self, request: bytes, deadline: Callable[[], float]) -> Iterator[bytes]:
+        """Send a command that answers by lines up to `END`, and yield them in blocks, as they come.
+
+        Each block is of whole lines and has a deadline of its own. Who gets another answer than these lines
+        has to stop asking.
+        """
+        self._write(request, deadline())
+        ended = False
+        while not ended:
+            block = self._read_lines(deadline())
+            ended = block[-6:] in (b"END\r\n", b"\nEND\r\n")
+            yield block
+
+    def _read_lines(self, deadline: float) -> bytes:
+        data = self._rest
+        while b"\n" not in data:
+            if len(data) > _REPLY_BYTES:
+                raise ProtocolError("the reply is longer than any valid one")
+            data += self._chunk(deadline, _CHUNK_BYTES)
+        lines, end, self._rest = data.rpartition(b"\n")
+        return lines + end
 
     def _write(self, data: bytes, deadline: float) -> None:
         # The other side may be waiting for us to read before it reads on: do both.

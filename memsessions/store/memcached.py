@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import time
 import weakref
 from collections.abc import Generator, Iterable
@@ -9,6 +10,7 @@ from typing import Any
 
 from .. import forks
 from ..errors import (
+    DumpForbidden,
     ItemTooLarge,
     NoConnectionFree,
     StoreError,
@@ -25,7 +27,8 @@ from .connection import (
     TooOld,
     is_from_network,
 )
-from .operations import Batch
+from .dump import Busy, Forbidden, dumped
+from .operations import Batch, Keys
 from .pool import Pool, SharedPool
 from .wire import ProtocolError, Refused
 
@@ -62,6 +65,9 @@ class MemcachedStore:
         self._clock_offset_s = 0.0
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._forks = 0
+        # Names are looked up with this codec, which would be imported in the middle of the first call: an
+        # interrupt there can leave the import's lock held, and every connection waiting for it.
+        codecs.lookup("idna")
         forks.call_in_child(self, MemcachedStore._after_fork_in_child)
 
     # ------------------------------------------------------------------------------------- running
@@ -134,6 +140,19 @@ class MemcachedStore:
         pool.put(connection)
         yield answers
 
+    def keys(self, prefix: bytes) -> Generator[Keys, None, None]:
+        pool = self._pool
+        connection, _reused = self._acquire(self.deadline(), check=True)
+        try:
+            yield from dumped(connection, prefix, self.deadline)
+            connection.check_end()
+        except BaseException as error:
+            # Also when the caller stops asking, and the rest of the dump is on its way.
+            self._discard(connection)
+            self._raise_translated(error)
+            raise
+        pool.put(connection)
+
     def ping(self) -> None:
         self.run((), repeatable=True)
 
@@ -200,6 +219,7 @@ class MemcachedStore:
         for connection in self._open.copy():
             connection.close()
         self._open = weakref.WeakSet()
+        self._pool.abandon()
         self._pool = Pool()  # a shared pool and its locks stay the parent's
 
     # -------------------------------------------------------------------------------------- errors
@@ -217,6 +237,11 @@ class MemcachedStore:
             oldest = ".".join(map(str, OLDEST_VERSION))
             reason = f"it runs memcached {error}; memsessions needs {oldest} or later"
             raise UnsupportedServer(self.server, reason) from None
+        if isinstance(error, Forbidden):
+            reason = "it does not show its keys, as it was started with -X or without its crawler"
+            raise DumpForbidden(self.server, f"{reason}; wipe() works without them") from None
+        if isinstance(error, Busy):
+            raise StoreUnavailable(self.server, "it is busy with another dump of its keys") from None
         if isinstance(error, DeadlinePassed):
             raise StoreUnavailable(self.server, "no answer in time") from error
         if isinstance(error, NoneFree):

@@ -26,6 +26,7 @@ from .operations import (
     Delete,
     DeleteMany,
     Item,
+    Keys,
     LeftMany,
     Outcome,
     PeekMany,
@@ -42,6 +43,8 @@ LIMIT_BYTES = 256 * 1024 * 1024
 # What memcached adds to the key and the value of an item, about.
 _OVERHEAD_BYTES = 60
 _SWEEP_S = 10
+# A dump of the keys comes in parts of so many.
+_KEYS_EACH = 1_000
 
 
 class _Entry(NamedTuple):
@@ -112,6 +115,15 @@ class MemoryStore:
     ) -> Generator[list[Any], None, None]:
         for batch in batches:
             yield self.run(batch)
+
+    def keys(self, prefix: bytes) -> Generator[Keys, None, None]:
+        with self._lock:
+            self._sweep(int(self._clock()))
+            held = list(self._entries)
+        for start in range(0, len(held), _KEYS_EACH):
+            some = held[start : start + _KEYS_EACH]
+            names = [key[len(prefix) :] for key in some if key.startswith(prefix)]
+            yield Keys(names, start + len(some), len(held))
 
     def ping(self) -> None:
         pass

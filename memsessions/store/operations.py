@@ -147,6 +147,14 @@ Operation = (
 Batch = Sequence[Operation]
 
 
+class Keys(NamedTuple):
+    """Some of the keys that a store holds, out of a dump of all of them."""
+
+    names: list[bytes]  # of those that begin with the prefix asked for, what comes after it
+    seen: int  # how many keys the dump has gone through so far, whatever they begin with
+    total: int  # how many items the store held when the dump began
+
+
 class Store(Protocol):
     """One server, or what stands for it in this process."""
 
@@ -183,6 +191,13 @@ class Store(Protocol):
 
         Holds the replies of two batches at most. Raises as `run` does; nothing is repeated. The deadline
         is that of the first batch; each further one has its own.
+        """
+
+    def keys(self, prefix: bytes) -> Generator[Keys, None, None]:
+        """Every key that begins with the prefix, some at a time: once each that is there all the while.
+
+        The server waits while its reply is not read: keep what it says, and act on it afterwards. Raises
+        as `run` does, each part of the reply having a deadline of its own, and `DumpForbidden`.
         """
 
     def ping(self) -> None:

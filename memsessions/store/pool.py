@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import Any
 
-from .connection import Connection, NoneFree, open_socket
+from .connection import Connection, NoneFree, is_from_network, open_socket
 
 # Connections that nobody needed for this long are closed, so that a burst of threads leaves none behind.
 _IDLE_S = 60.0
@@ -51,6 +51,10 @@ class Pool:
     def forget(self, connection: Connection) -> None:
         """The connection was closed."""
 
+    def abandon(self) -> None:
+        """After a fork, in the child: whatever comes back to this pool of the parent's is closed."""
+        self._closed = True
+
     def close(self) -> None:
         """Close what waits here, and what comes back later."""
         self._closed = True
@@ -87,8 +91,7 @@ class SharedPool(Pool):
             client.sock = open_socket(template, connect_timeout, deadline)
             return self._lent(client, None)
         except BaseException:
-            if client is not None:
-                self._lender.destroy(client)
+            self._destroy(client)
             raise
 
     def take(self) -> Connection | None:
@@ -99,10 +102,10 @@ class SharedPool(Pool):
             if client.sock is not None:
                 return self._lent(client, kept)
             self._lender.release(client)
-        except BaseException:
-            if client is not None:
-                self._lender.destroy(client)
-            raise
+        except BaseException as error:
+            self._destroy(client)
+            if not is_from_network(error):
+                raise
         return None
 
     def _lent(self, client: Any, kept: Connection | None) -> Connection:
@@ -113,18 +116,27 @@ class SharedPool(Pool):
         return kept
 
     def put(self, connection: Connection) -> None:
+        if self._closed:
+            connection.close()
+            return
         client = connection.lender
         try:
             connection.sock.settimeout(client.timeout)  # as its other users expect it
             client._memsessions = connection  # noqa: SLF001
             connection.on_lost = None
             self._lender.release(client)
-        except BaseException:
-            self._lender.destroy(client)
-            raise
+        except BaseException as error:
+            self._destroy(client)
+            if not is_from_network(error):  # a fork at this very moment has closed the socket in the child
+                raise
 
     def forget(self, connection: Connection) -> None:
-        self._lender.destroy(connection.lender)
+        self._destroy(connection.lender)
+
+    def _destroy(self, client: Any) -> None:
+        """Give up a client, if there is one; in a child of a fork it is the parent's, as is the lock."""
+        if client is not None and not self._closed:
+            self._lender.destroy(client)
 
     def close(self) -> None:
         """Nothing is held: the connections are the lender's."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from memsessions import SessionsClient
 
 from ..support.memcached import Memcached
-from . import calls, growth, scans
+from . import calls, growth, peak, scans
 from .report import Table, versions, write_json
 from .workload import QUICK, Plan
 
@@ -44,6 +44,7 @@ def measure(server: Memcached, plan: Plan) -> list[Table]:
             calls.measure(server, plan),
             growth.measure_memory(server, plan, few, many),
             scans.measure(server, plan, many, "many"),
+            *peak.measure(server, plan, many, "many"),
             growth.measure_growth(plan, few, many),
         ]
 

@@ -52,8 +52,8 @@ def fill(client: SessionsClient, sessions: int) -> list[str]:
 
 
 def users() -> Iterator[str]:
-    """Users that nobody had before."""
-    number = 500_000
+    """Users that nobody had before, as long as `fill` made fewer than five million."""
+    number = 5_000_000
     while True:
         yield user(number)
         number += 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,6 @@ from pymemcache import Client, PooledClient
 
 from memsessions import SessionsClient, StoreFull, StoreUnavailable, UnsupportedServer
 from memsessions.store.connection import Connection
-from memsessions.store.memcached import MemcachedStore
 from memsessions.store.operations import (
     FOREVER,
     Add,
@@ -35,27 +33,7 @@ from ..conftest import MakeClient, OnMemcached
 from ..support.fakes import FakeServer, hello, reset
 from ..support.memcached import Memcached
 from ..support.proxy import Proxy
-
-ITEM_BYTES = 1024 * 1024
-
-
-@pytest.fixture
-def open_at() -> Iterator[Callable[..., MemcachedStore]]:
-    """Opens stores by port, and closes them at the end."""
-    stores = []
-
-    def open_store(port: int, timeout: float = 2.0, **options: Any) -> MemcachedStore:
-        template = Client(("127.0.0.1", port))
-        times = {"timeout": timeout, "connect_timeout": 0.5, "item_bytes": ITEM_BYTES}
-        stores.append(MemcachedStore(f"127.0.0.1:{port}", template, **{**times, **options}))
-        return stores[-1]
-
-    yield open_store
-    for store in stores:
-        store.close()
-
-
-OpenAt = Callable[..., MemcachedStore]
+from .conftest import PASSWORD, OpenAt
 
 
 def works(rs: SessionsClient) -> None:
@@ -108,17 +86,6 @@ def test_a_host_that_nobody_knows_is_named(make_client: MakeClient) -> None:
 
 # -------------------------------------------------------------------------------------- credentials
 
-PASSWORD = "correct-horse:battery/staple"
-
-
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Memcached]:
-    """A server that wants a user name and a password."""
-    accounts = tmp_path / "accounts"
-    accounts.write_text(f"other:secret\nweb:{PASSWORD}\n")
-    with Memcached("-Y", str(accounts)) as server:
-        yield server
-
 
 def test_the_right_credentials_open_a_guarded_server(guarded: Memcached, make_client: MakeClient) -> None:
     works(make_client(guarded.address, username="web", password=PASSWORD))
@@ -154,30 +121,6 @@ def test_credentials_that_nobody_asked_for_are_said_to_be_refused(
 
 
 # ----------------------------------------------------------------------------------------------- TLS
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a self-signed certificate for localhost, and its key."""
-    where = tmp_path_factory.mktemp("tls")
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    files = ["-keyout", str(where / "key.pem"), "-out", str(where / "cert.pem")]
-    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    subprocess.run(["openssl", "req", *kind, *subject, *files], check=True, capture_output=True)
-    return where
-
-
-@pytest.fixture
-def encrypted(certificate: Path) -> Iterator[Memcached]:
-    """A server that speaks TLS."""
-    files = f"ssl_chain_cert={certificate}/cert.pem,ssl_key={certificate}/key.pem"
-    with Memcached("-Z", "-o", files, "-t", "1") as server:
-        yield server
-
-
-@pytest.fixture
-def trusting(certificate: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificate / "cert.pem"))
 
 
 def test_tls_is_spoken(encrypted: Memcached, trusting: ssl.SSLContext, make_client: MakeClient) -> None:

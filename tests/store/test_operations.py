@@ -348,6 +348,60 @@ def test_items_of_more_than_30_days_pass_like_others(where: Where, store: Store,
     assert store.run((Read(root), LeftMany(root, (b"", b"2")))) == [None, [None, -1]]
 
 
+# ------------------------------------------------------------------------------------------ all keys
+
+
+def dumped(store: Store, prefix: bytes) -> list[bytes]:
+    return [name for keys in store.keys(prefix) for name in keys.names]
+
+
+def test_a_dump_shows_every_key_of_a_prefix_without_it_and_no_other(store: Store, root: bytes) -> None:
+    """Whatever characters a key is made of."""
+    names = [b"%d" % number for number in range(3_000)] + [b"", b"a+b/c=", b"%41", b"100%", b"\xc3\xa9~!:"]
+    for first in range(0, len(names), 500):
+        store.run([Add(root + name, b"v", 100) for name in names[first : first + 500]])
+    store.run((Add(b"other:" + root, b"v", 100),))
+    assert sorted(dumped(store, root)) == sorted(names)
+    assert dumped(store, root + b"a+") == [b"b/c="]
+    assert dumped(store, root + b"nothing") == []
+
+
+def test_a_dump_tells_how_far_it_is(store: Store, root: bytes) -> None:
+    store.run([Add(root + b"%d" % number, b"v", 100) for number in range(2_500)])
+    parts = list(store.keys(root))
+    seen = [keys.seen for keys in parts]
+    assert seen == sorted(seen)
+    assert all(keys.total >= 2_500 for keys in parts)
+    assert seen[-1] >= 2_500
+    assert sum(len(keys.names) for keys in parts) == 2_500
+
+
+def test_a_dump_shows_what_is_there_only(where: Where, store: Store, root: bytes) -> None:
+    store.run((Add(root + b"1", b"v", 100), Add(root + b"2", b"v", 200), Add(root + b"3", b"v", FOREVER)))
+    where.advance(100)
+    store.run((Delete(root + b"3"),))
+    assert dumped(store, root) == [b"2"]
+
+
+def test_a_dump_changes_nothing(store: Store, root: bytes) -> None:
+    store.run((Add(root + b"1", b"1", 100), Add(root + b"2", b"v", FOREVER)))
+    before = store.run((ReadMany(root, (b"1", b"2")),))
+    dumped(store, root)
+    assert is_like(shown(store.run((ReadMany(root, (b"1", b"2")),))), shown(before))
+    assert store.run((Swap(root + b"1", b"2", 50, before[0][0].cas),)) == [Outcome.DONE]
+
+
+def test_a_store_can_be_written_to_in_the_middle_of_a_dump(store: Store, root: bytes) -> None:
+    """What is there all the while is shown."""
+    names = [b"%d" % number for number in range(2_500)]
+    store.run([Add(root + name, b"v", 100) for name in names])
+    found: list[bytes] = []
+    for number, keys in enumerate(store.keys(root)):
+        found += keys.names
+        store.run((Add(root + b"new%d" % number, b"v", 100), Delete(root + b"new%d" % (number - 1))))
+    assert sorted(name for name in found if not name.startswith(b"new")) == sorted(names)
+
+
 # ----------------------------------------------------------------------------------------- refusals
 
 TOO_LARGE = b"x" * (ITEM_BYTES + 1)

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pymemcache import PooledClient
+
 from memsessions import SessionsClient, StoreUnavailable
 
 from .injection import at_line
@@ -154,8 +156,15 @@ CALLS: dict[str, Callable[[Sessions], Any]] = {
 
 
 def at_lines(server: str, name: str, kind: str, step: int) -> int:
-    """Fork at every so manieth line of a call; return the last."""
-    sessions = Sessions(SessionsClient(server, wipe=0), 2)
+    """Fork at every so manieth line of a call; return the last.
+
+    The call is the first of its client, or a later one, or a later one of a client that shares a pool.
+    """
+    port = int(server.split(":")[1])
+    options: dict[str, Any] = (
+        {"client": PooledClient(("127.0.0.1", port))} if kind == "pool" else {"servers": server}
+    )
+    sessions = Sessions(SessionsClient(wipe=0, **options), 2)
     forked = True
     line = 0
     while forked:
@@ -167,8 +176,7 @@ def at_lines(server: str, name: str, kind: str, step: int) -> int:
         def call(fork: Fork, line: int = line) -> Any:
             return at_line(line, fork, lambda: CALLS[name](sessions))[0]
 
-        port = int(server.split(":")[1])
-        forked = fork_inside(call, checker(sessions, port, name, (name, kind) == ("get", "later")))
+        forked = fork_inside(call, checker(sessions, port, name, name == "get" and kind != "first"))
     return line
 
 

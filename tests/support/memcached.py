@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import random
 import re
 import shutil
 import signal
@@ -21,6 +22,19 @@ COMMAND = shutil.which("memcached") or "/usr/bin/memcached"
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def fixed_port() -> int:
+    """A free port for a server that goes away and comes back.
+
+    It is below those that Linux gives to clients: nobody takes it meanwhile, and a client that tries to
+    connect while nobody listens is never connected to itself.
+    """
+    while True:
+        with contextlib.suppress(OSError):
+            port = random.randrange(10_000, 30_000)
+            socket.create_server(("127.0.0.1", port)).close()
+            return port
 
 
 class Memcached:

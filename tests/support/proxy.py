@@ -54,9 +54,18 @@ class Proxy:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.connections += 1
             self._pairs.append((client, server))
-            spoke = [True]  # whether the server was the last to speak on this connection
-            threading.Thread(target=self._requests, args=(client, server, spoke), daemon=True).start()
-            threading.Thread(target=self._replies, args=(client, server, spoke), daemon=True).start()
+            threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
+
+    def _serve(self, client: socket.socket, server: socket.socket) -> None:
+        """One connection, to its end."""
+        spoke = [True]  # whether the server was the last to speak on it
+        requests = threading.Thread(target=self._requests, args=(client, server, spoke), daemon=True)
+        requests.start()
+        self._replies(client, server, spoke)
+        requests.join()
+        # Only now: whoever still used the number of a closed socket would write into another connection.
+        client.close()
+        server.close()
 
     def _requests(self, client: socket.socket, server: socket.socket, spoke: list[bool]) -> None:
         with contextlib.suppress(OSError):
@@ -116,4 +125,3 @@ def _end(*socks: socket.socket) -> None:
     for sock in socks:
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
-        sock.close()
