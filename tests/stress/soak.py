@@ -1,8 +1,8 @@
 """Everything at once for an hour: what a client and a server hold must not grow.
 
-Threads come and go, as do clients, and the server freezes now and then, so that calls time out. Memory,
-objects, descriptors and threads of this process, and the server's items, are looked at between two periods
-of load; the first third of them is warm-up.
+Threads come and go, as do clients, and one of two servers freezes now and then, so that calls time out.
+Memory, objects, descriptors and threads of this process, and the servers' items, are looked at between two
+periods of load; the first third of them is warm-up.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from memsessions import SessionsClient
 from memsessions.cache import SessionCache
 from memsessions.index import Index
+from memsessions.side_by_side import SideBySide
 from memsessions.store.connection import Connection
 from memsessions.store.memcached import MemcachedStore
 from memsessions.store.pool import Pool
@@ -34,6 +35,7 @@ from .program import Plan, Report
 
 DURATION_S = 3600
 _NS = "soak"
+_CLIENTS = 2
 _WORKERS = 4
 _PERIODS = 30
 _LEAST_SAMPLES = 6
@@ -68,31 +70,37 @@ class _Sample:
 def attack(plan: Plan) -> Report:
     dice = plan.dice
     violations: list[str] = []
-    with Memcached("-m", "256", "-t", "2") as server:
+    with Memcached("-m", "256", "-t", "1") as one, Memcached("-m", "256", "-t", "1") as other:
+        servers = [one, other]
+        addresses = [one.address, other.address]
         before = _Before()
+        # The wipe has a thread, and whoever calls a client, that included, may need one more, for the other
+        # server; and a connection to each.
+        most_threads = before.threads + _CLIENTS * (1 + _WORKERS + 1)
+        most_descriptors = before.descriptors + _CLIENTS * 2 * (_WORKERS + 1)
         clients = [
-            SessionsClient(server.address, ns=_NS, wipe=10, timeout=_TIMEOUT_S),
-            SessionsClient(server.address, ns=_NS, timeout=_TIMEOUT_S, cachetime=1, cachemax=64),
+            SessionsClient(addresses, ns=_NS, wipe=10, timeout=_TIMEOUT_S),
+            SessionsClient(addresses, ns=_NS, timeout=_TIMEOUT_S, cachetime=1, cachemax=64),
         ]
-        workers = [Worker(n, clients[0], clients[1], dice.randrange(2**32)) for n in range(_WORKERS)]
+        workers = [
+            Worker(n, clients[0], clients[1], dice.randrange(2**32), ghosts=True) for n in range(_WORKERS)
+        ]
         for worker in workers:
-            worker.open_clients_by(partial(_open_client, server.address, random.Random(dice.random())))
+            worker.open_clients_by(partial(_open_client, addresses, random.Random(dice.random())))
         samples: list[_Sample] = []
         freezes = 0
         freeze_every_s = min(_FREEZE_EVERY_S, plan.duration_s / 5)
         while not plan.is_over or len(samples) < _LEAST_SAMPLES:
-            freezes += _load(server, workers, dice, plan.duration_s / _PERIODS, freeze_every_s)
+            freezes += _load(servers, workers, dice, plan.duration_s / _PERIODS, freeze_every_s)
             # Each client has its wipe thread; those of clients that were closed have been told to end.
-            _settle(before.threads + len(clients))
-            samples.append(_sample(server))
+            _settle(most_threads)
+            samples.append(_sample(servers))
             plan.progress(f"{sum(worker.calls.total() for worker in workers)} calls, {samples[-1]}")
-        # A connection for each thread at most, that of the wipe included.
-        most_threads = before.threads + len(clients)
-        most_descriptors = before.descriptors + len(clients) * (_WORKERS + 1)
         violations += [f"{s.threads} threads were there" for s in samples if s.threads > most_threads]
         violations += [f"{s.descriptors} were open" for s in samples if s.descriptors > most_descriptors]
         violations += _growth(samples)
-        remaining = _end(server, clients[0], workers)
+        time.sleep(1)  # until then a client may leave alone the server that froze last
+        remaining = _end(servers, clients[0], workers)
         violations += [f"{key.split(':', 3)[:3]} remained on the server" for key in remaining]
         for client in clients:
             client.quit()
@@ -100,26 +108,32 @@ def attack(plan: Plan) -> Report:
             violations += worker.violations
         calls = sum((worker.calls for worker in workers), Counter[str]())
         unavailable = sum(worker.unavailable for worker in workers)
+        ghosts = sum(worker.ghosts for worker in workers)
         del client, clients, worker, workers
         violations += before.left_behind()
     figures = {"seconds": plan.duration_s, "calls": calls.total(), "unavailable": unavailable}
-    figures |= {"freezes": freezes, "clients opened": calls["client"], "items at the end": len(remaining)}
+    figures |= {
+        "ghosts seen": ghosts,
+        "freezes": freezes,
+        "clients opened": calls["client"],
+        "items at the end": len(remaining),
+    }
     return Report(figures | _summary(samples), violations)
 
 
-def _open_client(address: str, dice: random.Random) -> SessionsClient:
+def _open_client(addresses: list[str], dice: random.Random) -> SessionsClient:
     cachetime = dice.choice((0, 1))
-    return SessionsClient(address, ns=_NS, wipe=10, timeout=_TIMEOUT_S, cachetime=cachetime)
+    return SessionsClient(addresses, ns=_NS, wipe=10, timeout=_TIMEOUT_S, cachetime=cachetime)
 
 
 def _load(
-    server: Memcached,
+    servers: list[Memcached],
     workers: list[Worker],
     dice: random.Random,
     duration_s: float,
     freeze_every_s: float,
 ) -> int:
-    """Let all work for a while, in threads of their own; say how often the server froze."""
+    """Let all work for a while, in threads of their own; say how often a server froze."""
     ends = time.monotonic() + duration_s
 
     def work(worker: Worker) -> None:
@@ -133,6 +147,7 @@ def _load(
     freezes = 0
     while time.monotonic() + (wait_s := dice.expovariate(1 / freeze_every_s)) < ends:
         time.sleep(wait_s)
+        server = dice.choice(servers)
         server.freeze()
         time.sleep(dice.uniform(1.1, 4) * _TIMEOUT_S)
         server.thaw()
@@ -142,13 +157,14 @@ def _load(
     return freezes
 
 
-def _end(server: Memcached, rs: SessionsClient, workers: list[Worker]) -> list[str]:
+def _end(servers: list[Memcached], rs: SessionsClient, workers: list[Worker]) -> list[str]:
     """End some sessions, let the others expire, wipe; what remains on the server that should not."""
     for worker in workers[::2]:
         worker.leave()
-    server.advance(_NS, 3 * TTL_S)
+    for server in servers:
+        server.advance(_NS, 3 * TTL_S)
     rs.wipe()
-    return [key for key in server.keys(_NS) if key not in _FOR_GOOD]
+    return [key for server in servers for key in server.keys(_NS) if key not in _FOR_GOOD]
 
 
 # --------------------------------------------------------------------------------------- what is there
@@ -166,7 +182,7 @@ def _settle(threads: int) -> None:
         time.sleep(0.01)
 
 
-def _sample(server: Memcached) -> _Sample:
+def _sample(servers: list[Memcached]) -> _Sample:
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return _Sample(
@@ -175,7 +191,7 @@ def _sample(server: Memcached) -> _Sample:
         blocks=sys.getallocatedblocks(),
         descriptors=_descriptors(),
         threads=threading.active_count(),
-        items=int(server.stats()["curr_items"]),
+        items=sum(int(server.stats()["curr_items"]) for server in servers),
     )
 
 
@@ -226,5 +242,5 @@ class _Before:
 
 def _parts_of_clients() -> Counter[str]:
     """The objects that are, or belong to, a client."""
-    kinds = (SessionsClient, MemcachedStore, Pool, Connection, SessionCache, Index, WipeThread)
+    kinds = (SessionsClient, SideBySide, MemcachedStore, Pool, Connection, SessionCache, Index, WipeThread)
     return Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing) in kinds)

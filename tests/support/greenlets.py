@@ -1,6 +1,6 @@
 """The mixed load in greenlets that are killed, or run out of time, in the middle of calls.
 
-python -m gevent.monkey --module tests.support.greenlets SERVER NAMESPACE SECONDS
+python -m gevent.monkey --module tests.support.greenlets SERVERS NAMESPACE SECONDS
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import random
 import sys
 import time
+from typing import Any
 
 import gevent
 import gevent.monkey
@@ -22,14 +23,15 @@ from .load import Worker
 _WORKERS = 5
 
 
-def main(address: str, ns: str, duration_s: float) -> None:
+def main(servers: str, ns: str, duration_s: float) -> None:
     assert gevent.monkey.is_module_patched("socket")
     dice = random.Random(11)
-    rs = SessionsClient(address, ns=ns, wipe=10, timeout=5)
-    cached = SessionsClient(address, ns=ns, wipe=0, timeout=5, cachetime=1, cachemax=20)
+    options: dict[str, Any] = {"servers": servers.split(","), "ns": ns, "timeout": 5}
+    rs = SessionsClient(**options, wipe=10)
+    cached = SessionsClient(**options, wipe=0, cachetime=1, cachemax=20)
     workers = [Worker(number, rs, cached, number) for number in range(_WORKERS)]
     for worker in workers:
-        worker.open_clients_by(lambda: SessionsClient(address, ns=ns, wipe=10, timeout=5))
+        worker.open_clients_by(lambda: SessionsClient(**options, wipe=10))
     killed = out_of_time = 0
 
     def work(worker: Worker) -> None:

@@ -134,6 +134,15 @@ class Memcached:
         lines = self.ask(b"stats\r\n", b"END\r\n").decode().split("\r\n")
         return dict(line.split(" ", 2)[1:] for line in lines if line.startswith("STAT "))
 
+    def connections(self, at_most: int = 0) -> int:
+        """How many clients are connected, once it has noticed which are not any more."""
+        give_up = time.monotonic() + 5
+        while True:
+            number = int(self.stats()["curr_connections"]) - 1  # without the one that asks
+            if number <= at_most or time.monotonic() > give_up:
+                return number
+            time.sleep(0.01)
+
     def advance(self, ns: str, seconds: int) -> None:
         """Let time pass for all items of a namespace: each has so many seconds less to live."""
         for key in self.keys(ns):
