@@ -98,7 +98,8 @@ class Account:
         if there_all_along:
             since_s = event.called - there_all_along[0].back
             took_s = event.ended - event.called
-            yield f"{event.name} failed {since_s:.3g} s after the server's return, in {took_s:.3g} s: {event.error}"
+            when = f"{since_s:.3g} s after the server's return, in {took_s:.3g} s"
+            yield f"{event.name} failed {when}: {event.error}"
         elif any(event.called <= life.killing <= event.ended for life in lives):
             self.figures["errors of calls in flight"] += 1
         else:
