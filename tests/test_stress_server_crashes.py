@@ -52,8 +52,13 @@ WRONG = {
     "get was answered while no server was there": [CREATED, an_event("get", (12, 13), None)],
     "soid was answered while no server was there": [CREATED, an_event("soid", (12, 13), [])],
     "create was answered while no server was there": [an_event("create", (12, 13))],
-    "get failed while the server was there: refused": [CREATED, an_event("get", (4, 5), error="refused")],
-    "create failed while the server was there: closed": [an_event("create", (21, 22), error="closed")],
+    "get failed 3 s after the server's return, in 1 s: refused": [
+        CREATED,
+        an_event("get", (4, 5), error="refused"),
+    ],
+    "create failed 0 s after the server's return, in 1 s: closed": [
+        an_event("create", (21, 22), error="closed")
+    ],
     "soid did not list session 7, which is there": [CREATED, an_event("soid", (4, 5), [])],
     "soid listed session 7, which cannot be there": [CREATED, KILLED, an_event("soid", (6, 7), [7])],
     "soid listed session -1, which cannot be there": [CREATED, an_event("soid", (6, 7), [-1, 7])],

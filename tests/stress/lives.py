@@ -92,8 +92,14 @@ class Account:
         elif event.name == "kill":
             self._sessions[event.number].sure = False
         lives = self._lives[self._first :]
-        if any(life.back + GRACE_S <= event.called and event.ended < life.killing for life in lives):
-            yield f"{event.name} failed while the server was there: {event.error}"
+        there_all_along = [
+            life for life in lives if life.back + GRACE_S <= event.called and event.ended < life.killing
+        ]
+        if there_all_along:
+            since_s = event.called - there_all_along[0].back
+            took_s = event.ended - event.called
+            when = f"{since_s:.3g} s after the server's return, in {took_s:.3g} s"
+            yield f"{event.name} failed {when}: {event.error}"
         elif any(event.called <= life.killing <= event.ended for life in lives):
             self.figures["errors of calls in flight"] += 1
         else:
