@@ -15,33 +15,23 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from memsessions import MemsessionsError, Session, SessionsClient, StoreUnavailable
-from memsessions.index import _bucket_of
 from memsessions.tokens import hashed
-from memsessions.wiping import BEING_MADE_S
 
 from ..support import inventory
+from ..support.inventory import neighbours
 from ..support.memcached import Memcached
 from ..support.proxy import Proxy
+from .aftermath import FIXED_TTL_S, Aftermath, aftermath
 from .program import Plan, Report
 
 DURATION_S = 600.0
 APP = "forum"
 NEW_APP = "another"
-USER = "user1234"
-FIXED_TTL_S = 60
 # A small table of keys is looked through sooner.
 _OPTIONS = ("-m", "64", "-t", "1", "-o", "hashpower=12")
-_SERVERS = {"evicts": _OPTIONS, "refuses when full": ("-M", *_OPTIONS)}
+SERVERS = {"evicts": _OPTIONS, "refuses when full": ("-M", *_OPTIONS)}
 
-
-def _neighbour(user: str) -> str:
-    """A user whose sessions are listed in the same index item."""
-    bucket = _bucket_of(hashed(user))
-    return next(other for n in range(10**6) if _bucket_of(hashed(other := f"neighbour{n}")) == bucket)
-
-
-NEIGHBOUR = _neighbour(USER)
-
+USER, NEIGHBOUR = neighbours(2)
 #: How many sessions there may be afterwards that were made with an address.
 _Allowed = dict[str, set[int]]
 _MADE: dict[str, tuple[str, bool]] = {
@@ -103,16 +93,16 @@ _DATA = [{"k": "v"}, {"more": "x" * 40}, {"k": "v", "more": "x" * 40}]
 class Cut(NamedTuple):
     """What came of a call whose client ended after so many bytes."""
 
-    sent: int | None  # how many bytes the client said when it came to the end of the call, uncut
+    sent: bytes | None  # what the client said, if it came to the end of the call, uncut
     problems: list[str]
-    left_to_their_end: int  # records of a fixed life that the first wipe could not tell from one being made
+    left_to_their_end: int
 
 
 def cut(server: Memcached, ns: str, case: Case, after_bytes: int) -> Cut:
     """Make a call, cut it, and look at what is left."""
     inventory.remove(server, ns)
-    with Proxy(("127.0.0.1", server.port)) as proxy, SessionsClient(proxy.address, ns=ns, wipe=0) as rs:
-        with SessionsClient(server.address, ns=ns, wipe=0) as other:
+    with Proxy(("127.0.0.1", server.port)) as proxy, _client(proxy.address, ns) as rs:
+        with _client(server.address, ns) as other:
             maker = rs if case.warm else other
             tokens = {ip: _make(maker, ip) for ip in _MADE}
             for ip in ("dead", "dead too"):  # for a wipe
@@ -127,14 +117,18 @@ def cut(server: Memcached, ns: str, case: Case, after_bytes: int) -> Cut:
         except StoreUnavailable:
             assert proxy.cut_after == 0
         if proxy.cut_after > 0:
-            return Cut(len(proxy.sent) - before, [], 0)
+            return Cut(bytes(proxy.sent[before:]), [], 0)
         proxy.await_cut()
-    with SessionsClient(server.address, ns=ns, wipe=0) as beside:
+    with _client(server.address, ns) as beside:
         try:
-            problems, left = _look(server, beside, ns, case, tokens)
+            found = _look(server, beside, ns, case, tokens)
         except MemsessionsError as error:
-            problems, left = [f"what is left cannot be used: {error!r}"], 0
-    return Cut(None, problems, left)
+            found = Aftermath([f"what is left cannot be used: {error!r}"], 0)
+    return Cut(None, *found)
+
+
+def _client(address: str, ns: str) -> SessionsClient:
+    return SessionsClient(address, ns=ns, wipe=0, timeout=30)
 
 
 def _make(rs: SessionsClient, ip: str) -> str:
@@ -142,39 +136,15 @@ def _make(rs: SessionsClient, ip: str) -> str:
     return rs.create(APP, user, ip, FIXED_TTL_S if no_resave else 3600, {"k": "v"}, no_resave)["token"]
 
 
-def _look(
-    server: Memcached, rs: SessionsClient, ns: str, case: Case, tokens: dict[str, str]
-) -> tuple[list[str], int]:
-    problems = []
-    left = 0
-    found = {app: inventory.take(server, ns, app) for app in {APP, case.app}}
-    problems += _wrong_sessions(found[case.app], case)
+def _look(server: Memcached, rs: SessionsClient, ns: str, case: Case, tokens: dict[str, str]) -> Aftermath:
+    problems = _wrong_sessions(inventory.take(server, ns, case.app), case)
+    stored = inventory.take(server, ns, APP).sessions
     for ip, token in tokens.items():
         shown = rs.get(APP, token)
-        if (shown is not None) != (hashed(token) in found[APP].sessions) or not _is_whole(shown, ip):
+        if (shown is not None) != (hashed(token) in stored) or not _is_whole(shown, ip):
             problems.append(f"get of {ip} shows what is not so")
-    for app, before in found.items():
-        problems += _unreachable(rs, app, before)
-    server.advance(ns, BEING_MADE_S)
-    rs.wipe()
-    for app, before in found.items():
-        wiped = inventory.take(server, ns, app)
-        if wiped.sessions.keys() != before.sessions.keys():
-            problems.append("the wipe changed who lives")
-        problems += _unreachable(rs, app, wiped)
-        # The counter of a fixed life does not tell how old it is; its record goes when it has ended.
-        waiting = {name for name in wiped.dead() & wiped.counters if wiped.listed[name]}
-        left += len(waiting)
-        if wiped.dead() - waiting:
-            problems.append(f"the wipe left {len(wiped.dead() - waiting)} records of sessions that are gone")
-        problems += _not_ended(server, rs, ns, app, wiped)
-    server.advance(ns, FIXED_TTL_S + 1)
-    rs.wipe()
-    for app in found:
-        rest = inventory.take(server, ns, app)
-        if rest.sessions or rest.listed or rest.index_items or rest.spilled:
-            problems.append("something is left after the end of all sessions and a wipe")
-    return problems, left
+    found = aftermath(server, rs, ns, {APP, case.app})
+    return Aftermath(problems + found.problems, found.left_to_their_end)
 
 
 def _wrong_sessions(found: inventory.Inventory, case: Case) -> list[str]:
@@ -182,7 +152,6 @@ def _wrong_sessions(found: inventory.Inventory, case: Case) -> list[str]:
     expected = {**(dict.fromkeys(_MADE, _ONE) if case.app == APP else {}), **case.allowed}
     problems = [f"{ip} is there {there[ip]} times" for ip in there if ip not in expected]
     problems += [f"{ip} is there {there[ip]} times" for ip, may in expected.items() if there[ip] not in may]
-    problems += [f"{key.partition(':s:')[0]} has a broken item" for key in found.broken]
     return problems + [f"{held[2]} is not whole" for held in found.sessions.values() if held[6] not in _DATA]
 
 
@@ -190,39 +159,18 @@ def _is_whole(shown: Session | None, ip: str) -> bool:
     return shown is None or (shown["id"] == _MADE[ip][0] and shown["ip"] == ip and shown["d"] in _DATA)
 
 
-def _unreachable(rs: SessionsClient, app: str, found: inventory.Inventory) -> list[str]:
-    """What lives and is not listed, by what is stored and by what is shown."""
-    problems = [f"{len(found.unlisted())} sessions are not listed"] if found.unlisted() else []
-    users = {held[1] for held in found.sessions.values()}
-    wrong = [user for user in users if len(rs.soid(app, user)) != len(found.of_user(user))]
-    return problems + [f"soid does not show the sessions of {user}" for user in wrong]
-
-
-def _not_ended(
-    server: Memcached, rs: SessionsClient, ns: str, app: str, before: inventory.Inventory
-) -> list[str]:
-    """End all sessions of the user, and then all of the app; what remains."""
-    problems = []
-    killed = rs.killsoid(app, USER)["kill"]
-    after = inventory.take(server, ns, app)
-    if after.of_user(USER):
-        problems.append(f"{len(after.of_user(USER))} sessions live on after killsoid")
-    if killed != len(before.of_user(USER)):
-        problems.append(f"killsoid says {killed}, there were {len(before.of_user(USER))}")
-    if len(after.sessions) != len(before.sessions) - len(before.of_user(USER)):
-        problems.append("killsoid ended sessions of others")
-    killed = rs.killall(app)["kill"]
-    if killed != len(after.sessions):
-        problems.append(f"killall says {killed}, there were {len(after.sessions)}")
-    return problems
-
-
-def places(server: Memcached, ns: str, name: str) -> list[int]:
-    """After how many bytes a call is cut."""
+def said(server: Memcached, ns: str, name: str) -> bytes:
+    """What a client sends in a call that is not cut."""
     sent = cut(server, ns, CASES[name], _ENDLESS).sent
     assert sent is not None
+    return sent
+
+
+def _places(server: Memcached, ns: str, name: str) -> list[int]:
+    """After how many bytes a call is cut."""
     # A compare-and-swap unique may have some digits more the next time.
-    return [n for n in range(sent + 8) if n > sent - _EVERY_BYTES or n % _STRIDE == 0]
+    most = len(said(server, ns, name)) + 8
+    return [n for n in range(most) if n > most - _EVERY_BYTES or n % _STRIDE == 0]
 
 
 def attack(plan: Plan, names: list[str] | None = None) -> Report:
@@ -232,11 +180,11 @@ def attack(plan: Plan, names: list[str] | None = None) -> Report:
     done: Counter[str] = Counter()
     todo: list[tuple[str, str, int]] = []
     dice: random.Random = plan.dice
-    servers = {kind: Memcached(*options) for kind, options in _SERVERS.items()}
+    servers = {kind: Memcached(*options) for kind, options in SERVERS.items()}
     try:
         for kind, server in servers.items():
             server.start()
-            todo += [(kind, name, n) for name in names or CASES for n in places(server, ns, name)]
+            todo += [(kind, name, n) for name in names or CASES for n in _places(server, ns, name)]
         dice.shuffle(todo)
         left_to_their_end = 0
         while todo and not plan.is_over:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import count, islice
 from typing import NamedTuple
 
 from memsessions import record
-from memsessions.index import RECORD_LENGTH, session_of
-from memsessions.tokens import LIFE_LENGTH, parse_life
+from memsessions.index import RECORD_LENGTH, _bucket_of, session_of
+from memsessions.tokens import LIFE_LENGTH, hashed, parse_life
 
 from .memcached import Memcached
 
@@ -80,3 +81,10 @@ def remove(server: Memcached, ns: str) -> None:
     for first in range(0, len(keys), _KEYS_AT_ONCE):
         some = keys[first : first + _KEYS_AT_ONCE]
         server.ask(b"".join(b"md %b q\r\n" % key.encode() for key in some) + b"mn\r\n", b"MN\r\n")
+
+
+def neighbours(number: int) -> list[str]:
+    """So many users whose sessions are listed in the same index item."""
+    first = _bucket_of(hashed("user0"))
+    users = (f"user{n}" for n in count())
+    return list(islice((user for user in users if _bucket_of(hashed(user)) == first), number))
