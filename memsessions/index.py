@@ -134,10 +134,12 @@ class Index:
             # One of the two is done: there is no moment at which the item is empty and could be wiped.
             return [Append(key, record), Add(key, record, FOREVER), SizeMany(self._keys.buckets, (name,))]
         key = self._keys.segments + _segment_name(bucket, _segment_of(session))
-        # The flag is set, and its unique changed, after the record: who takes it back has seen the record,
-        # or finds the flag changed.
+        # The flag is there before the record, as a client may end in between, and a segment without the flag
+        # would never be wiped. It is set, and its unique changed, after the record once more: who takes it
+        # back has seen the record, or finds the flag changed.
         flag = self._keys.spilled
-        return [Append(key, record), Add(key, record, FOREVER), Add(flag, b"", FOREVER), Append(flag, b"")]
+        set_flag = Add(flag, b"", FOREVER)
+        return [set_flag, Append(key, record), Add(key, record, FOREVER), set_flag, Append(flag, b"")]
 
     def listed(self, user: bytes, answers: list[Any]) -> bool:
         """Whether a listing took effect: its bucket may have been wiped and removed, or be unable to grow.
@@ -149,14 +151,15 @@ class Index:
             if not answers[0] or random.random() < self._known.get(bucket, 1):  # noqa: S311  not a secret
                 self._known.pop(bucket, None)
             return bool(answers[0])
-        appended, added, more, *_ = answers
+        if len(answers) > 3:  # in a segment
+            _, appended, added, *_ = answers
+            return bool(appended or added)
+        appended, added, (size,) = answers
         done = bool(appended or added)
-        if isinstance(more, list):
-            if (more[0] or 0) > FULL_BYTES:
-                self.mark_full(user)
-            elif done:
-                is_small = (more[0] or 0) < FULL_BYTES // 2
-                self._known[bucket] = _ASK_AGAIN if is_small else _ASK_AGAIN_SOON
+        if (size or 0) > FULL_BYTES:
+            self.mark_full(user)
+        elif done:
+            self._known[bucket] = _ASK_AGAIN if (size or 0) < FULL_BYTES // 2 else _ASK_AGAIN_SOON
         return done
 
     def mark_full(self, user: bytes) -> None:

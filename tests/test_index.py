@@ -120,6 +120,22 @@ def test_a_flag_without_a_segment_is_taken_back(where: Where, client: SessionsCl
     assert len(client.soid(APP, USER)) == 1
 
 
+@pytest.mark.parametrize("done", range(6))
+def test_a_listing_in_a_segment_that_was_broken_off_is_wiped(
+    where: Where, client: SessionsClient, done: int
+) -> None:
+    """As by a client that was killed when the server had got so many of its operations."""
+    created(client, 1)
+    listing = client._serving(APP).listing
+    listing.mark_full(hashed(USER))
+    operations = listing.listing(hashed(USER), hashed("a token"), Life(3600, False))
+    assert len(operations) == 5
+    client._store.run(operations[:done])
+    client.wipe()
+    assert names(where, "x") == []
+    assert len(client.soid(APP, USER)) == 1
+
+
 @pytest.mark.usefixtures("spilling")
 def test_a_flag_that_is_taken_back_hides_no_session_that_comes_at_the_same_time(
     where: Where, client: SessionsClient, make_client: MakeClient

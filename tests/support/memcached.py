@@ -16,6 +16,8 @@ import urllib.parse
 from pathlib import Path
 from types import TracebackType
 
+# As many as can be asked for before their replies are read.
+_KEYS_AT_ONCE = 500
 COMMAND = shutil.which("memcached") or "/usr/bin/memcached"
 
 
@@ -145,17 +147,19 @@ class Memcached:
 
     def advance(self, ns: str, seconds: int) -> None:
         """Let time pass for all items of a namespace: each has so many seconds less to live."""
-        for key in self.keys(ns):
-            name = key.encode()
-            reply = self.ask(b"mg %b t\r\nmn\r\n" % name, b"MN\r\n")
-            match = re.match(rb"HD t(\d+)\r\n", reply)
-            if match is None:  # gone, or it lives for ever
-                continue
-            left = int(match[1]) - seconds
-            if left > 0:
-                self.ask(b"mg %b T%d\r\nmn\r\n" % (name, self._expiry(left)), b"MN\r\n")
-            else:
-                self.delete(key)
+        keys = [key.encode() for key in self.keys(ns)]
+        for first in range(0, len(keys), _KEYS_AT_ONCE):
+            some = keys[first : first + _KEYS_AT_ONCE]
+            request = b"".join(b"mg %b t\r\n" % key for key in some)
+            replies = self.ask(request + b"mn\r\n", b"MN\r\n").split(b"\r\n")
+            changes = b""
+            for key, reply in zip(some, replies, strict=False):
+                match = re.fullmatch(rb"HD t(\d+)", reply)
+                if match is None:  # gone, or it lives for ever
+                    continue
+                left = int(match[1]) - seconds
+                changes += b"mg %b T%d\r\n" % (key, self._expiry(left)) if left > 0 else b"md %b\r\n" % key
+            self.ask(changes + b"mn\r\n", b"MN\r\n")
 
     def _expiry(self, left: int) -> int:
         return left if left <= 30 * 24 * 3600 else int(self.stats()["time"]) + left

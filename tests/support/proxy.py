@@ -18,7 +18,8 @@ class Proxy:
 
     `to_server` and `to_client` may be set at any time. `split_s` passes every byte on its own, with this
     pause between two; `delay_s` waits before each chunk to the client. `round_trips` counts how often the
-    client spoke after the server had: what it waited for. `hole` swallows what the client sends.
+    client spoke after the server had: what it waited for. `hole` swallows what the client sends. With
+    `cut_after`, so many bytes still pass to the server, and then the client is gone: see `await_cut`.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
@@ -31,11 +32,13 @@ class Proxy:
         self.delay_s = 0.0
         self.split_s: float | None = None
         self.hole = False
+        self.cut_after: int | None = None
         self.round_trips = 0
         self.connections = 0
         self.sent = bytearray()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._closed = False
+        self._cut = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -48,6 +51,9 @@ class Proxy:
                 server = socket.create_connection(self._target, 5)
             except OSError:
                 client.close()
+                continue
+            if self.cut_after == 0:
+                _end(client, server)
                 continue
             for sock in (client, server):
                 sock.settimeout(None)
@@ -79,7 +85,14 @@ class Proxy:
                 passed = self.to_server(chunk)
                 if passed is None:
                     break
+                if self.cut_after is not None:
+                    passed = passed[: self.cut_after]
+                    self.cut_after -= len(passed)
                 server.sendall(passed)
+                if self.cut_after == 0:
+                    server.shutdown(socket.SHUT_WR)  # it ends when it has done all that came before
+                    client.shutdown(socket.SHUT_RDWR)
+                    return
         _end(client, server)
 
     def _replies(self, client: socket.socket, server: socket.socket, spoke: list[bool]) -> None:
@@ -97,7 +110,16 @@ class Proxy:
                     for at in range(len(passed)):
                         client.sendall(passed[at : at + 1])
                         time.sleep(self.split_s)
+        if self.cut_after == 0:
+            with contextlib.suppress(OSError):
+                while server.recv(1 << 20):
+                    pass
+            self._cut.set()
         _end(client, server)
+
+    def await_cut(self) -> None:
+        """Wait until the server has done all that passed before the cut."""
+        assert self._cut.wait(5), "the server does not end a connection that the client has ended"
 
     def cut(self) -> None:
         """End every connection that is open now."""
