@@ -126,11 +126,11 @@ def test_a_listing_in_a_segment_that_was_broken_off_is_wiped(
 ) -> None:
     """As by a client that was killed when the server had got so many of its operations."""
     created(client, 1)
-    listing = client._serving(APP).listing
+    listing = client._nodes[0].app(APP).listing
     listing.mark_full(hashed(USER))
     operations = listing.listing(hashed(USER), hashed("a token"), Life(3600, False))
     assert len(operations) == 5
-    client._store.run(operations[:done])
+    client._nodes[0].store.run(operations[:done])
     client.wipe()
     assert names(where, "x") == []
     assert len(client.soid(APP, USER)) == 1

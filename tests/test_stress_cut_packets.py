@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from memsessions import SessionsClient, wiping
-from memsessions.index import Index
+from memsessions.index import Entry, Index
+from memsessions.keys import AppKeys
 from memsessions.store.memcached import MemcachedStore
-from memsessions.store.operations import Add, Operation
+from memsessions.store.operations import Add, Operation, Store
 
 from .stress.cut_packets import CASES, SERVERS, attack, cut, said
 from .stress.program import Plan
@@ -102,10 +103,13 @@ def test_a_record_of_a_dead_session_that_outlives_a_wipe_is_found(
 def test_a_wipe_that_takes_a_living_session_off_the_list_is_found(
     server: Memcached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead = wiping._dead
-    monkeypatch.setattr(
-        wiping, "_dead", lambda *given: dead(*given) | {item.session for item in given[2][:1]}
-    )
+    gone = wiping.gone
+
+    def gone_and_another(store: Store, keys: AppKeys, entries: list[Entry]) -> tuple[set[bytes], list[bytes]]:
+        dead, orphans = gone(store, keys, entries)
+        return dead | {item.session for item in entries[:1]}, orphans
+
+    monkeypatch.setattr(wiping, "gone", gone_and_another)
     found_somewhere(server, "create", "not listed")
 
 

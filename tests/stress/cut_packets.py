@@ -109,7 +109,7 @@ def cut(server: Memcached, ns: str, case: Case, after_bytes: int) -> Cut:
                 other.kill(APP, other.create(APP, USER, ip)["token"])
         rs.ping()
         if case.spilled:
-            rs._serving(APP).listing.mark_full(hashed(USER))
+            rs._nodes[0].app(APP).listing.mark_full(hashed(USER))
         before = len(proxy.sent)
         proxy.cut_after = after_bytes
         try:
