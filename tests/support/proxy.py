@@ -53,7 +53,8 @@ class Proxy:
                 client.close()
                 continue
             if self.cut_after == 0:
-                _end(client, server)
+                client.close()
+                server.close()
                 continue
             for sock in (client, server):
                 sock.settimeout(None)
