@@ -21,6 +21,7 @@ from .conftest import MakeClient, OnMemcached
 from .support.fakes import FakeServer, FullBacklog, hello, reset
 from .support.memcached import Memcached
 from .support.proxy import Proxy
+from .support.stalls import Stalls
 
 APP = "forum"
 USER = "user1234"
@@ -132,11 +133,17 @@ class Result(NamedTuple):
 
 
 def timed(name: str, call: Callable[[], object]) -> Result:
-    started = time.monotonic()
-    try:
-        return Result(name, call(), None, time.monotonic() - started)
-    except Exception as error:  # noqa: BLE001
-        return Result(name, None, error, time.monotonic() - started)
+    """What became of a call, and how long it took while this process was let run."""
+    answer: object = None
+    failure: Exception | None = None
+    with Stalls() as stalls:
+        started = time.monotonic()
+        try:
+            answer = call()
+        except Exception as error:  # noqa: BLE001
+            failure = error
+        took_s = time.monotonic() - started
+    return Result(name, answer, failure, took_s - stalls.late_s)
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
