@@ -417,7 +417,8 @@ class SessionsClient:
         try:
             return self._apps[app]
         except (KeyError, TypeError):
-            check.check_app(app)
+            pass
+        check.check_app(app)  # here, so that its traceback does not begin with an error of this lookup
         self._start()
         serving = _App(ByTag(self._nodes, app), [node.app(app).scans for node in self._nodes])
         return self._apps.setdefault(app, serving)
