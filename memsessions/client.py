@@ -399,7 +399,8 @@ class SessionsClient:
         try:
             return self._apps[app]
         except (KeyError, TypeError):
-            check.check_app(app)
+            pass
+        check.check_app(app)  # here, so that its traceback does not begin with an error of this lookup
         self._start()
         return self._apps.setdefault(app, ByTag(self._nodes, app))
 

@@ -1456,6 +1456,7 @@ def test_a_wrong_argument_is_refused_by_every_call_that_takes_it(
     with SessionsClient("127.0.0.1:1", wipe=0) as rs, pytest.raises(ValidationError) as caught:
         getattr(rs, call)(*arguments, **options)
     assert (caught.value.name, str(caught.value)) == (name, message)
+    assert caught.value.__context__ is None, "its traceback begins with an error of the library's own"
 
 
 # ---------------------------------------------------------------------------------------- many at once

@@ -280,6 +280,30 @@ def test_new_sessions_go_to_the_servers_that_answer(fleet: Fleet, make_client: M
             server.thaw()
 
 
+def test_a_session_that_was_made_on_a_server_too_late_is_listed_and_can_be_ended(
+    fleet: Fleet, make_client: MakeClient
+) -> None:
+    """Beside the one that was made elsewhere; nobody has its token, but "log out everywhere" ends it."""
+    rs = make_client(fleet.addresses, timeout=0.4)
+    one_on_each(rs)
+    fleet["cache-b"].freeze()
+    try:
+        made = 0
+        took_s = 0.0
+        while took_s < 0.15:  # until cache-b was tried: as the first, for half of the time-out
+            began = time.monotonic()
+            rs.create(APP, "another", IP)
+            took_s = time.monotonic() - began
+            made += 1
+            assert made < 100
+    finally:
+        fleet["cache-b"].thaw()
+    time.sleep(1)  # until it has done what waited, and is asked again
+    assert len(rs.soid(APP, "another")) == made + 1
+    assert rs.killsoid(APP, "another") == {"kill": made + 1}
+    assert rs.soid(APP, "another") == []
+
+
 def test_with_all_servers_down_create_raises(make_client: MakeClient) -> None:
     rs = make_client([f"127.0.0.1:{free_port()}" for _ in range(3)])
     for _ in range(5):
