@@ -90,4 +90,15 @@ def decode_many(values: list[bytes]) -> list[Record]:
 
 
 def _is_record(parsed: Any) -> bool:
-    return type(parsed) is list and len(parsed) == _FIELDS and parsed[0] == _SCHEMA
+    if type(parsed) is not list or len(parsed) != _FIELDS:
+        return False
+    schema, user, ip, ttl, no_resave, w, d = parsed
+    return (
+        schema == _SCHEMA
+        and type(user) is str
+        and type(ip) is str
+        and type(ttl) is int
+        and type(no_resave) is int
+        and type(w) is int
+        and (d is None or type(d) is dict)
+    )

@@ -40,6 +40,7 @@ _FIRST = b"1         "
 _RELIST_LEAST_S = 60
 # Of a session that was moved, the counter at its old place is left this long.
 _OLD_COUNTER_S = 5
+_NO_NUMBER = "what stands under a counter's key is no number"
 
 
 def counter_life(life: Life) -> int:
@@ -122,7 +123,7 @@ class AppSessions:
             item, counted = self._run((Read(key, touch), Read(counter)), repeatable=True, deadline=deadline)
             value, left = (None, 0) if item is None else item[:2]
             reads, reads_left = (
-                (None, 0) if counted is None else (b"%d" % (int(counted.value) + 1), counted.left)
+                (None, 0) if counted is None else (self._one_more(counted.value), counted.left)
             )
         if value is None:
             if reads is not None:  # of a session that has ended or moved; the call has just renewed it
@@ -273,11 +274,17 @@ class AppSessions:
             if ended is Outcome.MISSING:
                 return None
 
+    def _one_more(self, reads: bytes) -> bytes:
+        try:
+            return b"%d" % (int(reads) + 1)
+        except ValueError:
+            raise StoreDamaged(self._store.server, _NO_NUMBER) from None
+
     def _shown(self, found: Record, reads: bytes, idle: int, fixed_left: int | None) -> Session:
         try:
             return record.shown(found, reads, max(0, idle), fixed_left)
         except ValueError:
-            raise StoreDamaged(self._store.server, "what stands under a counter's key is no number") from None
+            raise StoreDamaged(self._store.server, _NO_NUMBER) from None
 
     def _decoded(self, value: bytes) -> Record:
         try:

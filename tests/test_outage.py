@@ -15,12 +15,14 @@ from typing import NamedTuple
 
 import pytest
 
-from memsessions import MemsessionsError, SessionsClient, StoreError, StoreUnavailable
+from memsessions import MemsessionsError, SessionsClient, StoreDamaged, StoreError, StoreUnavailable
 
 from .conftest import MakeClient, OnMemcached
+from .support.damage import counter_key, put
 from .support.fakes import FakeServer, FullBacklog, hello, reset
 from .support.memcached import Memcached
 from .support.proxy import Proxy
+from .support.relay import Exchange, Relay, untouched
 from .support.stalls import Stalls
 
 APP = "forum"
@@ -572,3 +574,25 @@ def test_what_stands_for_a_session_and_is_none_is_not_shown(
             shown = " ".join(f"{error} {error!r}" for error in chain(result.error))
             assert SECRET not in shown
             assert token not in shown
+
+
+@pytest.mark.parametrize("counter", [b"x", b"1x", b"9" * 4300, b"9" * 5000])
+def test_a_counter_that_is_no_number_is_damage_also_where_memcached_could_not_count(
+    memcached: Memcached, make_client: MakeClient, counter: bytes
+) -> None:
+    """A server that has no memory left to count is asked for the number instead."""
+    where = OnMemcached(memcached)
+    with Relay(memcached) as relay:
+        rs = make_client(relay.address, ns=where.ns)
+        token = rs.create(APP, USER, IP)["token"]
+        put(rs, counter_key(rs, token), counter, 60)
+
+        def refuse(exchange: Exchange) -> Iterator[bytes | None]:
+            relay.tamper = untouched
+            head, _, rest = exchange.reply.partition(b"]\r\n")
+            assert rest.startswith(b"CLIENT_ERROR")
+            yield head + b"]\r\nSERVER_ERROR out of memory in incr\r\n" + exchange.fence
+
+        relay.tamper = refuse
+        with pytest.raises(StoreDamaged):
+            rs.get(APP, token)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import operator
 import re
 import select
 import socket
@@ -15,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .operations import Batch
-from .wire import ProtocolError, decode, encode, reply_limit
+from .wire import Limit, ProtocolError, decode, encode, reply_limit
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -28,10 +29,13 @@ _FENCES = [(b"md memsessions:fence O%d\r\n" % number, b"NF O%d\r\n" % number) fo
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _REPLY_BYTES = 16 * 1024  # a short buffer costs less, and holds nearly every reply
 _CHUNK_BYTES = 256 * 1024
+_STATS_LIMIT = Limit(_CHUNK_BYTES, _CHUNK_BYTES, _CHUNK_BYTES)
 _TLS_RECORD_BYTES = 16 * 1024
-_UNREAD_BYTES = 1 << 30  # a stream's whole batch of the largest items stays below it
-_VERSION = re.compile(rb"VERSION (\d+)\.(\d+)\.(\d+)[!-~]*\r\n")
-_TIME = re.compile(rb"STAT time (\d+)\r\n")
+_UNREAD_BYTES = (
+    1 << 30
+)  # a whole batch of the largest items, which precedes another in a stream, stays below it
+_VERSION = re.compile(rb"VERSION (\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)[!-~]*\r\n")
+_TIME = re.compile(rb"STAT time (\d{1,15})\r\n")
 
 
 class DeadlinePassed(Exception):
@@ -173,10 +177,10 @@ class Connection:
         if username is not None:
             # `-Y` takes the credentials as the value of a first `set`, whatever its key.
             secret = f"{username} {password}".encode()
-            self._write(b"set auth 0 0 %d\r\n%b\r\n" % (len(secret), secret), deadline)
+            self._write(b"set auth 0 0 %d\r\n%b\r\n" % (len(secret), secret), deadline, _CHUNK_BYTES)
             if self._read_line(deadline) != b"STORED\r\n":
                 raise ProtocolError("the server did not accept the user name and password")
-        self._write(b"version\r\nstats\r\nstats settings\r\n", deadline)
+        self._write(b"version\r\nstats\r\nstats settings\r\n", deadline, _CHUNK_BYTES)
         answer = self._read_line(deadline)
         version = _VERSION.fullmatch(answer)
         if version is None:
@@ -187,8 +191,8 @@ class Connection:
             )
         if tuple(int(part) for part in version.groups()) < OLDEST_VERSION:
             raise TooOld(b".".join(version.groups()).decode())
-        stats = self._read_until(b"END\r\n", self._rest, _CHUNK_BYTES, deadline)
-        settings = self._read_until(b"END\r\n", self._rest, _CHUNK_BYTES, deadline)
+        stats = self._read_until(b"END\r\n", self._rest, _STATS_LIMIT, deadline)
+        settings = self._read_until(b"END\r\n", self._rest, _STATS_LIMIT, deadline)
         clock = _TIME.search(stats)
         if clock is None:
             raise ProtocolError("the server does not tell its time")
@@ -202,7 +206,7 @@ class Connection:
 
     def exchange(self, batch: Batch, item_bytes: int, deadline: float) -> list[Any]:
         """One packet out, its whole reply in, and nothing else."""
-        fence = self.send(batch, deadline)
+        fence = self.send(batch, deadline, item_bytes)
         answers = self.receive(batch, fence, item_bytes, deadline)
         self.check_end()
         return answers
@@ -212,8 +216,10 @@ class Connection:
         if self._rest:
             raise ProtocolError("the server says more than it was asked for")
 
-    def send(self, batch: Batch, deadline: float) -> bytes:
+    def send(self, batch: Batch, deadline: float, item_bytes: int | None = None) -> bytes:
         """Send a batch, closed by a fence, and return the reply line that will end its reply.
+
+        With `item_bytes`, the reply to it is the only one that can come in meanwhile.
 
         Deleting a key that nobody sets answers with the number given, and with nothing else:
         proof that what came before it is the whole reply, and the reply to this request.
@@ -223,16 +229,17 @@ class Connection:
         if self._tls and len(request) > _TLS_RECORD_BYTES:
             # memcached 1.6.18 waits for the socket when OpenSSL still holds commands that came in one record
             # with the end of a long value. Nothing shares a record with what comes before it, then.
+            most = _most_unread(batch, item_bytes)
             for op in batch:
-                self._write(encode((op,), self.server_time), deadline)
-            self._write(tail, deadline)
+                self._write(encode((op,), self.server_time), deadline, most)
+            self._write(tail, deadline, most)
             return fence
         try:
             sent = self.sock.send(request)
         except _WOULD_BLOCK:
             sent = 0
         if sent < len(request):
-            self._write(request[sent:], deadline)
+            self._write(request[sent:], deadline, _most_unread(batch, item_bytes))
         return fence
 
     def receive(self, batch: Batch, fence: bytes, item_bytes: int, deadline: float) -> list[Any]:
@@ -250,7 +257,7 @@ class Connection:
         Each block is of whole lines and has a deadline of its own. Who gets another answer than these lines
         has to stop asking.
         """
-        self._write(request, deadline())
+        self._write(request, deadline(), _CHUNK_BYTES)
         ended = False
         while not ended:
             block = self._read_lines(deadline())
@@ -266,7 +273,7 @@ class Connection:
         lines, end, self._rest = data.rpartition(b"\n")
         return lines + end
 
-    def _write(self, data: bytes, deadline: float) -> None:
+    def _write(self, data: bytes, deadline: float, most_unread: int) -> None:
         # The other side may be waiting for us to read before it reads on: do both.
         sock = self.sock
         view = memoryview(data)
@@ -284,19 +291,24 @@ class Connection:
             if not chunk:
                 raise Broken("the server closed the connection")
             received += chunk
-            if len(received) > _UNREAD_BYTES:
+            if len(received) > most_unread:
                 raise ProtocolError("the server says far more than it was asked for")
         self._rest = bytes(received)
 
-    def _read_until(self, fence: bytes, data: bytes, limit: int, deadline: float) -> bytes:
+    def _read_until(self, fence: bytes, data: bytes, limit: Limit, deadline: float) -> bytes:
         """The bytes up to the end of the fence, of which `data` came first; the rest is kept."""
         buffer = bytearray(data)
         at = buffer.find(fence)
+        lines = line_start = looked_at = 0
         while at < 0:
-            if len(buffer) > limit:
+            lines += buffer.count(b"\r\n", looked_at)
+            line_start = max(line_start, buffer.rfind(b"\r\n", looked_at) + 2)
+            said = Limit(len(buffer), lines, len(buffer) - line_start)
+            if any(map(operator.gt, said, limit)):
                 raise ProtocolError("the reply is longer than any valid one")
             if time.monotonic() >= deadline:
                 raise DeadlinePassed
+            looked_at = max(0, len(buffer) - 1)  # the next piece may begin in the middle of a line's end
             searched = max(0, len(buffer) - len(fence))
             buffer += self._chunk(deadline, _CHUNK_BYTES)
             at = buffer.find(fence, searched)
@@ -328,6 +340,11 @@ class Connection:
             if not chunk:
                 raise Broken("the server closed the connection")
             return chunk
+
+
+def _most_unread(batch: Batch, item_bytes: int | None) -> int:
+    """How much can come in while a batch is sent."""
+    return _UNREAD_BYTES if item_bytes is None else reply_limit(batch, item_bytes).total_bytes
 
 
 # Waits for so many milliseconds at most, and returns what is ready: something or nothing.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from .operations import (
     Add,
@@ -280,16 +280,29 @@ def decode(batch: Batch, data: bytes) -> list[Any]:
 _LINE_BYTES = 128
 
 
-def reply_limit(batch: Batch, item_bytes: int) -> int:
-    """The most bytes that a valid reply to this batch can have; more is not read."""
-    total = _LINE_BYTES
+class Limit(NamedTuple):
+    """What a valid reply keeps to; a server that says more is not listened to, for the sake of memory."""
+
+    total_bytes: int
+    lines: int
+    line_bytes: int
+
+
+def reply_limit(batch: Batch, item_bytes: int) -> Limit:
+    """The limit of every valid reply to this batch."""
+    total_bytes = _LINE_BYTES
+    lines = 1
     for op in batch:
         if isinstance(op, (Read, Count, Visit)):
-            total += 3 * _LINE_BYTES + item_bytes
+            total_bytes += 3 * _LINE_BYTES + item_bytes
+            lines += 4
         elif isinstance(op, (ReadMany, PeekMany)):
-            total += len(op.names) * (_LINE_BYTES + item_bytes)
+            total_bytes += len(op.names) * (_LINE_BYTES + item_bytes)
+            lines += len(op.names) * 2
         elif isinstance(op, (LeftMany, SizeMany, DeleteMany)):
-            total += len(op.names) * _LINE_BYTES
+            total_bytes += len(op.names) * _LINE_BYTES
+            lines += len(op.names)
         else:
-            total += _LINE_BYTES
-    return total
+            total_bytes += _LINE_BYTES
+            lines += 1
+    return Limit(total_bytes, lines, item_bytes + _LINE_BYTES)

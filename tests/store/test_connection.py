@@ -116,6 +116,9 @@ def test_older_versions_are_not(version: bytes) -> None:
         b"220 mail.example.com ESMTP\r\n",
         b"VERSION 1.6\r\n",
         b"VERSION 1.6.x\r\n",
+        b"VERSION 1.6.%b\r\n" % (b"9" * 5000),
+        b"VERSION 1.6.18\r\nSTAT time %b\r\nEND\r\nEND\r\n" % (b"9" * 400),
+        b"VERSION 1.6.18\r\nSTAT time %b\r\nEND\r\nEND\r\n" % (b"9" * 5000),
         b"VERSION 1.6.18\n",
         b"VERSION 1.6.18\r\nHTTP\r\nEND\r\nEND\r\n",
         b"VERSION 1.6.18\r\nSTAT pid 1\r\nEND\r\nEND\r\n",
@@ -266,7 +269,6 @@ def test_a_server_that_reads_and_says_nothing_costs_the_time_that_is_left(
 )
 def test_no_more_than_a_valid_reply_is_ever_read(monkeypatch: pytest.MonkeyPatch, batch: Batch) -> None:
     """A server that says far more is left; what it had said by then is no more than was allowed."""
-    monkeypatch.setattr(module, "_UNREAD_BYTES", 1_000_000)  # while sending; 1 GiB else
 
     def talk(sock: socket.socket) -> None:
         hello(sock)
@@ -274,19 +276,83 @@ def test_no_more_than_a_valid_reply_is_ever_read(monkeypatch: pytest.MonkeyPatch
             sock.sendall(b"HD\r\n" * 10_000)
 
     with FakeServer(talk) as server, connected(server.port) as connection:
-        buffers: list[int] = []
-        chunk = connection._chunk
-
-        def counted(deadline: float, most: int) -> bytes:
-            data = chunk(deadline, most)
-            buffers.append(len(data))
-            return data
-
-        monkeypatch.setattr(Connection, "_chunk", lambda _self, deadline, most: counted(deadline, most))
+        buffers = lengths_read(monkeypatch, connection)
         with pytest.raises(ProtocolError, match=r"longer than any valid one|far more than it was asked for"):
             connection.exchange(batch, 1000, soon(20))
         names = sum(len(op.names) for op in batch if isinstance(op, DeleteMany))
         assert sum(buffers) <= 128 * (2 + names) + 2 * module._CHUNK_BYTES
+
+
+def lengths_read(monkeypatch: pytest.MonkeyPatch, connection: Connection) -> list[int]:
+    """The lengths of all pieces that a connection will have read."""
+    lengths: list[int] = []
+    chunk = connection._chunk
+
+    def counted(_self: Connection, deadline: float, most: int) -> bytes:
+        data = chunk(deadline, most)
+        lengths.append(len(data))
+        return data
+
+    monkeypatch.setattr(Connection, "_chunk", counted)
+    return lengths
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"x" * 50_000,
+        b"VA 2147483648 t1 c1\r\n" + b"x" * 50_000,
+        b"EN\r\n" * 10_000,
+        b"VA 2 t1 c1\r\n[]\r\n" * 5_000,
+    ],
+    ids=["a line", "a value", "misses", "values"],
+)
+def test_what_goes_on_for_ever_is_given_up_long_before_all_that_could_be_valid(
+    monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    """512 items of 1 MiB could come, but no line that is longer, nor more lines than items have."""
+
+    def talk(sock: socket.socket) -> None:
+        hello(sock)
+        sock.sendall(said)
+        while True:
+            sock.sendall(said[-50_000:])
+
+    with FakeServer(talk) as server, connected(server.port) as connection:
+        buffers = lengths_read(monkeypatch, connection)
+        with pytest.raises(ProtocolError, match="longer than any valid one"):
+            connection.exchange((ReadMany(b"k", [b"n"] * 512),), ITEM_BYTES, soon(20))
+        assert sum(buffers) < ITEM_BYTES + 1000 + 2 * module._CHUNK_BYTES
+
+
+def test_a_line_end_between_two_pieces_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def talk(sock: socket.socket) -> None:
+        hello(sock)
+        while True:
+            sock.sendall(b"EN\r\n" * 1000)
+
+    with FakeServer(talk) as server, connected(server.port) as connection:
+        chunk = connection._chunk
+        monkeypatch.setattr(Connection, "_chunk", lambda _self, deadline, _most: chunk(deadline, 3))
+        buffers = lengths_read(monkeypatch, connection)
+        with pytest.raises(ProtocolError, match="longer than any valid one"):
+            connection.exchange((ReadMany(b"k", [b"n"] * 5),), ITEM_BYTES, soon(20))
+        assert sum(buffers) <= 4 * 13
+
+
+def test_a_server_that_talks_while_it_is_sent_something_long_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says more than a valid reply, and reads nothing, while a large item is on its way."""
+
+    def talk(sock: socket.socket) -> None:
+        hello(sock)
+        while True:
+            sock.sendall(b"x" * 10_000)
+
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 1_000)
+    with FakeServer(talk) as server, connected(server.port) as connection:
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000)
+        with pytest.raises(ProtocolError, match="far more than it was asked for"):
+            connection.exchange((Add(b"k", b"x" * 20_000_000, 60),), ITEM_BYTES, soon(20))
 
 
 # ------------------------------------------------------------------------------------------- is it clean

@@ -417,7 +417,11 @@ def test_no_valid_reply_is_longer_than_the_limit(
     reply = memcached.ask(encode(many, no_clock) + b"mn\r\n", b"MN\r\n").removesuffix(b"MN\r\n")
     for batch, whole in ((many, reply), real_exchange):
         decode(batch, whole)
-        assert len(whole) <= reply_limit(batch, ITEM_BYTES)
+        limit = reply_limit(batch, ITEM_BYTES)
+        lines = whole.split(b"\r\n")
+        assert len(whole) <= limit.total_bytes
+        assert len(lines) <= limit.lines
+        assert max(map(len, lines)) <= limit.line_bytes
     assert len(reply) > 3 * len(value)
 
 
@@ -427,5 +431,7 @@ def test_the_limit_grows_with_what_is_asked_for_only(op: Operation) -> None:
     item_bytes = 10_000_000
     names = len(op.names) if isinstance(op, (ReadMany, PeekMany, LeftMany, SizeMany, DeleteMany)) else 1
     items = names if isinstance(op, (Read, Count, Visit, ReadMany, PeekMany)) else 0
-    more = reply_limit((op, op), item_bytes) - reply_limit((op,), item_bytes)
-    assert 0 < more - items * item_bytes <= 1000 * names
+    one, two = reply_limit((op,), item_bytes), reply_limit((op, op), item_bytes)
+    assert 0 < two.total_bytes - one.total_bytes - items * item_bytes <= 1000 * names
+    assert 0 < two.lines - one.lines <= 4 * names
+    assert two.line_bytes == one.line_bytes <= item_bytes + 1000
