@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import itertools
 import operator
 import re
-import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .operations import Batch
+from .sockets import Broken, DeadlinePassed, waits
 from .wire import Limit, ProtocolError, decode, encode, reply_limit
 
 if TYPE_CHECKING:
-    from typing import TypeGuard
+    pass
 
 #: The first memcached whose meta commands do what the wire protocol here relies on.
 OLDEST_VERSION = (1, 6, 18)
@@ -31,82 +29,13 @@ _REPLY_BYTES = 16 * 1024  # a short buffer costs less, and holds nearly every re
 _CHUNK_BYTES = 256 * 1024
 _STATS_LIMIT = Limit(_CHUNK_BYTES, _CHUNK_BYTES, _CHUNK_BYTES)
 _TLS_RECORD_BYTES = 16 * 1024
-_UNREAD_BYTES = (
-    1 << 30
-)  # a whole batch of the largest items, which precedes another in a stream, stays below it
+_UNREAD_BYTES = 1 << 30  # a whole batch of the largest items, sent before another, stays below it
 _VERSION = re.compile(rb"VERSION (\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)[!-~]*\r\n")
 _TIME = re.compile(rb"STAT time (\d{1,15})\r\n")
 
 
-class DeadlinePassed(Exception):
-    """The whole reply was not there in time."""
-
-
-class Broken(Exception):
-    """The other side closed the connection, or it was not usable in the first place."""
-
-
-class NoneFree(Broken):
-    """A pool that is shared with others has lent all the connections that it may have."""
-
-
 class TooOld(Exception):
     """The server is a memcached from before `OLDEST_VERSION`."""
-
-
-class _OneAddress:
-    """A socket module whose name look-up knows one address: pymemcache connects to the first it is told."""
-
-    def __init__(self, module: ModuleType, info: tuple[Any, ...]) -> None:
-        self._module = module
-        self._info = info
-
-    def getaddrinfo(self, *_arguments: object) -> list[tuple[Any, ...]]:
-        return [self._info]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
-
-
-def is_from_network(error: BaseException) -> TypeGuard[OSError]:
-    """Whether the system raised it; an `OSError` that a signal handler raises has no number."""
-    return isinstance(error, OSError) and error.errno is not None
-
-
-def open_socket(template: Any, connect_timeout: float, deadline: float) -> socket.socket:
-    """A new socket, opened the way the pymemcache `Client` that serves as template opens its own.
-
-    The template itself is not touched. Every address that its host name has is tried in turn.
-    """
-    client = copy.copy(template)
-    client.sock = None
-    client.no_delay = True
-    module = template.socket_module
-    routes = [module]
-    if isinstance(template.server, tuple):
-        host, port = template.server
-        infos = module.getaddrinfo(host, port, module.AF_UNSPEC, module.SOCK_STREAM, module.IPPROTO_TCP)
-        routes = [_OneAddress(module, info) for info in infos]
-    failure: Exception = DeadlinePassed()
-    for route in routes:
-        started = time.monotonic()
-        if started >= deadline:
-            break
-        client.socket_module = route
-        client.connect_timeout = client.timeout = min(deadline - started, connect_timeout)
-        try:
-            client._connect()  # noqa: SLF001  pymemcache's hook for subclasses, and the only way in
-        except OSError as error:
-            if is_from_network(error):
-                failure = error
-            elif time.monotonic() - started >= client.timeout * 0.9:
-                failure = DeadlinePassed()
-            else:
-                raise  # a signal handler's own
-        else:
-            sock: socket.socket = client.sock
-            return sock
-    raise failure
 
 
 class Connection:
@@ -140,7 +69,7 @@ class Connection:
         self.greeted = False
         self.refuses_when_full = False
         self._tls = isinstance(sock, ssl.SSLSocket)
-        self._wait_in, self._wait_either = _waits(sock)
+        self._wait_in, self._wait_either = waits(sock)
         self._fences = itertools.cycle(_FENCES)
         self._rest = b""  # what came after the reply that was asked for: the next one of a stream
         self.clock_offset_s = 0.0
@@ -345,22 +274,3 @@ class Connection:
 def _most_unread(batch: Batch, item_bytes: int | None) -> int:
     """How much can come in while a batch is sent."""
     return _UNREAD_BYTES if item_bytes is None else reply_limit(batch, item_bytes).total_bytes
-
-
-# Waits for so many milliseconds at most, and returns what is ready: something or nothing.
-_Wait = Callable[[float], Sequence[Any]]
-
-
-def _waits(sock: socket.socket) -> tuple[_Wait, _Wait]:
-    """What waits until the socket can be read, and until it can be read or written."""
-    if hasattr(select, "poll"):
-        to_read, to_do_either = select.poll(), select.poll()
-        to_read.register(sock, select.POLLIN)
-        to_do_either.register(sock, select.POLLIN | select.POLLOUT)
-        return to_read.poll, to_do_either.poll
-    # On Windows, and under eventlet.
-    socks = [sock]
-    return (
-        lambda timeout_ms: select.select(socks, [], [], timeout_ms / 1000)[0],
-        lambda timeout_ms: [s for some in select.select(socks, socks, [], timeout_ms / 1000) for s in some],
-    )

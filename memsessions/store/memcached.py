@@ -18,18 +18,11 @@ from ..errors import (
     StoreUnavailable,
     UnsupportedServer,
 )
-from .connection import (
-    OLDEST_VERSION,
-    Broken,
-    Connection,
-    DeadlinePassed,
-    NoneFree,
-    TooOld,
-    is_from_network,
-)
+from .connection import OLDEST_VERSION, Connection, TooOld
 from .dump import Busy, Forbidden, dumped
 from .operations import Batch, Keys
 from .pool import Pool, SharedPool
+from .sockets import Broken, DeadlinePassed, NoneFree, is_from_network
 from .wire import ProtocolError, Refused
 
 

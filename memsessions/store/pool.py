@@ -6,7 +6,8 @@ import time
 from collections import deque
 from typing import Any
 
-from .connection import Connection, NoneFree, is_from_network, open_socket
+from .connection import Connection
+from .sockets import NoneFree, is_from_network, open_socket
 
 # Connections that nobody needed for this long are closed, so that a burst of threads leaves none behind.
 _IDLE_S = 60.0

@@ -152,9 +152,9 @@ def test_a_dump_whose_reader_fails_gives_its_connection_up(filled: Memcached, op
         with pytest.raises(KeyboardInterrupt):
             read_and_fail()
     give_up = time.monotonic() + 5
-    while int(filled.stats()["curr_connections"]) > before and time.monotonic() < give_up:
+    while (left := int(filled.stats()["curr_connections"])) > before and time.monotonic() < give_up:
         time.sleep(0.01)
-    assert int(filled.stats()["curr_connections"]) <= before
+    assert left <= before
     assert sorted(names(store)) == EXPECTED
 
 

@@ -562,8 +562,8 @@ def test_a_reply_that_is_there_is_taken_however_late_this_process_looks(
     store.ping()
     send = Connection.send
 
-    def send_and_be_held_up(self: Connection, batch: Batch, deadline: float) -> bytes:
-        fence = send(self, batch, deadline)
+    def send_and_be_held_up(self: Connection, *given: Any) -> bytes:
+        fence = send(self, *given)
         time.sleep(0.1)
         return fence
 
