@@ -8,11 +8,13 @@ the error, and the next call works.
 
 from __future__ import annotations
 
+import gc
 import math
 import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -21,7 +23,6 @@ from memsessions import MemsessionsError, SessionsClient, SessionTooLarge, Store
 from memsessions.errors import ClientClosed, ConfigurationError, ValidationError
 from memsessions.store.memcached import MemcachedStore
 
-from ..support import inventory
 from ..support.memcached import Memcached
 from ..support.relay import Exchange, Relay, untouched
 from .answers import APP, CALLS, SECRET, make_sessions
@@ -36,6 +37,8 @@ LATE_S = 0.1
 TRIES = 4
 #: What a call may need on top of what the process has.
 MEMORY_BYTES = 64 * 1024 * 1024
+_THREADS = 4
+_NEVER = 1 << 30
 _AFTER = 30.0  # seconds that what comes before and after a spoilt call may take
 
 
@@ -48,19 +51,12 @@ class Turn(NamedTuple):
     cold: bool  # the client has no connection yet
     seed: int
 
-    @classmethod
-    def thrown(cls, dice: random.Random) -> Turn:
-        call = dice.choice(list(CALLS))
-        # There are more lies than ways of saying nothing, and they are found out sooner.
-        mutation = dice.choice([name for name, how in MUTATIONS.items() for _ in range(3 if how.lies else 1)])
-        reply = min(dice.randrange(6), dice.randrange(6))
-        return cls(call, mutation, reply, dice.random() < 0.3, dice.randrange(1 << 30))
-
 
 class Outcome(NamedTuple):
     """What came of it."""
 
     spoilt: bool  # the call had so many replies
+    replies: int  # that it got from the server
     error: str | None  # the type of what it raised
     late_s: float
     memory_bytes: int
@@ -131,7 +127,7 @@ def take(server: Memcached, relay: Relay, ns: str, turn: Turn) -> Outcome:
     if memory_bytes > MEMORY_BYTES:
         problems.append(f"it needs {memory_bytes >> 20} MiB")
     name = None if error is None else type(error).__name__
-    return Outcome(spoiling.happened, name, late_s, memory_bytes, problems)
+    return Outcome(spoiling.happened, spoiling.replies, name, late_s, memory_bytes, problems)
 
 
 def _wrong_error(error: Exception, lies: bool, tokens: dict[str, str]) -> list[str]:
@@ -198,51 +194,79 @@ def _status(name: str) -> int:
 # ------------------------------------------------------------------------------------------ the attack
 
 
+class _Thread:
+    """Takes turns that its dice throw."""
+
+    def __init__(self, server: Memcached, name: str, dice: random.Random) -> None:
+        self.violations: list[str] = []
+        self.errors: Counter[str] = Counter()
+        self.turns = self.spoilt = self.answers = self.memory_bytes = 0
+        self.latest_s = -math.inf
+        self._server = server
+        self._name = name
+        self._dice = dice
+        self._replies: dict[tuple[str, bool], int] = {}
+
+    def work(self, plan: Plan) -> None:
+        with Relay(self._server) as relay:
+            for call in CALLS:
+                for cold in (False, True):
+                    untouched = Turn(call, "noise", _NEVER, cold, 0)
+                    self._replies[call, cold] = self._take(relay, untouched).replies
+            while not plan.is_over:
+                outcome = self._take(relay, self._thrown())
+                self.spoilt += outcome.spoilt
+                self.answers += outcome.spoilt and outcome.error is None
+                self.errors.update([outcome.error] if outcome.error else [])
+                self.memory_bytes = max(self.memory_bytes, outcome.memory_bytes)
+                plan.progress(f"{self.turns} calls by {self._name}")
+
+    def _thrown(self) -> Turn:
+        dice = self._dice
+        call, cold = dice.choice(list(CALLS)), dice.random() < 0.3
+        # There are more lies than ways of saying nothing, and they are found out sooner.
+        mutation = dice.choice([name for name, how in MUTATIONS.items() for _ in range(3 if how.lies else 1)])
+        return Turn(call, mutation, dice.randrange(self._replies[call, cold]), cold, dice.randrange(1 << 30))
+
+    def _take(self, relay: Relay, turn: Turn) -> Outcome:
+        least_s = math.inf
+        for _ in range(TRIES):
+            self.turns += 1
+            outcome = take(self._server, relay, f"{self._name}.{self.turns}", turn)
+            least_s = min(least_s, outcome.late_s)
+            if least_s <= 0:
+                break
+        else:
+            self.violations.append(f"{turn}: it takes {least_s:.2f} s more than it may, each time")
+        self.latest_s = max(self.latest_s, least_s)
+        self.violations += [f"{turn}: {problem}" for problem in outcome.problems]
+        return outcome
+
+
 def attack(plan: Plan) -> Report:
-    """Take turns that the dice throw until the time is over."""
-    violations: list[str] = []
-    errors: Counter[str] = Counter()
-    turns = spoilt = answers = late = memory_bytes = 0
-    latest_s = 0.0
+    """Take turns, some at a time, as most of them wait, until the time is over."""
     dice = plan.dice
     small_batches = patch.multiple(scans, _BATCH_MIN=1, _BATCH_MAX=2), patch.object(index, "GROUP_RECORDS", 1)
-    with (
-        Memcached("-m", "64", "-t", "1") as server,
-        Relay(server) as relay,
-        small_batches[0],
-        small_batches[1],
-    ):
-        files = _files()
-        while not plan.is_over:
-            turn = Turn.thrown(dice)
-            late_s: list[float] = []
-            while len(late_s) < TRIES:
-                outcome = take(server, relay, f"n{turns}", turn)
-                inventory.remove(server, f"n{turns}")
-                turns += 1
-                late_s.append(outcome.late_s)
-                if outcome.late_s <= 0:
-                    break
-            late += outcome.late_s > 0
-            latest_s = max(latest_s, min(late_s))
-            spoilt += outcome.spoilt
-            answers += outcome.spoilt and outcome.error is None
-            errors.update([outcome.error] if outcome.error else [])
-            memory_bytes = max(memory_bytes, outcome.memory_bytes)
-            violations += [f"{turn}: {problem}" for problem in outcome.problems]
-            if outcome.late_s > 0:
-                violations.append(f"{turn}: it takes {min(late_s):.2f} s more than it may, each time")
-            plan.progress(f"{turns} turns")
-        time.sleep(0.1)
-        if _files() > files + 4:
-            violations.append(f"{_files() - files} files are left open")
+    files = _files()
+    with Memcached("-m", "1024", "-t", "2") as server, small_batches[0], small_batches[1]:
+        workers = [_Thread(server, f"t{n}", random.Random(dice.random())) for n in range(_THREADS)]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for done in [pool.submit(worker.work, plan) for worker in workers]:
+                done.result()
+    gc.collect()
+    left_open = _files() - files
+    violations = [violation for worker in workers for violation in worker.violations]
+    if left_open > _THREADS:
+        violations.append(f"{left_open} files are left open")
+    errors = sum((worker.errors for worker in workers), Counter())
     figures = {
-        "calls": turns,
-        "replies spoilt": spoilt,
-        "calls that answered all the same": answers,
+        "calls": sum(worker.turns for worker in workers),
+        "replies spoilt": sum(worker.spoilt for worker in workers),
+        "calls that answered all the same": sum(worker.answers for worker in workers),
         **{f"error: {name}": number for name, number in sorted(errors.items())},
-        "most memory of a call, MiB": memory_bytes / 2**20,
-        "closest to its deadline and what is allowed beyond, s": latest_s,
+        "most memory of a call, MiB": max(worker.memory_bytes for worker in workers) / 2**20,
+        "latest end, s after what is allowed": max(worker.latest_s for worker in workers),
+        "files left open": left_open,
     }
     return Report(figures, violations)
 

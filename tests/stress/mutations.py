@@ -100,6 +100,12 @@ def _missing(_exchange: Exchange, _dice: random.Random) -> Iterator[bytes | None
     yield from ()
 
 
+def _after_the_next(exchange: Exchange, _dice: random.Random) -> Iterator[bytes | None]:
+    """Where two packets are on their way, their replies come in the wrong order; else it does not come."""
+    exchange.held.append(exchange.reply)
+    yield from ()
+
+
 def _twice(exchange: Exchange, _dice: random.Random) -> Iterator[bytes | None]:
     yield exchange.reply * 2
 
@@ -183,7 +189,7 @@ def _of_another_request(exchange: Exchange, dice: random.Random) -> Iterator[byt
 def _lines_changed(exchange: Exchange, dice: random.Random) -> Iterator[bytes | None]:
     body, fence = _parts(exchange)
     lines = body.split(b"\r\n")[:-1] or [b""]
-    for _ in range(dice.randint(1, 3)):
+    for _ in range(dice.choice([1, 1, 1, 2, 3])):
         at = dice.randrange(len(lines) or 1)
         what = dice.randrange(5)
         if what == 0:
@@ -251,6 +257,7 @@ MUTATIONS = {
     "truncated": Mutation(_truncated, lies=False),
     "truncated and closed": Mutation(_truncated_and_closed, lies=False),
     "missing": Mutation(_missing, lies=False),
+    "after the next one": Mutation(_after_the_next, lies=False),
     "twice": Mutation(_twice, lies=False),
     "an earlier one": Mutation(_stale, lies=False),
     "after an earlier one": Mutation(_late, lies=False),

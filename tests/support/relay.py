@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ class Exchange(NamedTuple):
     reply: bytes
     fence: bytes  # the last line of the reply; of a greeting, nothing
     earlier: list[bytes]  # what the server replied on this connection before
+    held: list[bytes]  # what `tamper` puts here comes after the next reply
 
 
 #: What the client gets for a reply, in pieces; None closes the connection.
@@ -37,9 +37,7 @@ class Relay(FakeServer):
 
     def __init__(self, server: Memcached) -> None:
         self.tamper: Tamper = untouched
-        self.exchanges = 0
         self._server = server
-        self._counting = threading.Lock()
         super().__init__(self._relay)
 
     def __enter__(self) -> Relay:
@@ -47,6 +45,7 @@ class Relay(FakeServer):
 
     def _relay(self, sock: socket.socket) -> None:
         earlier: list[bytes] = []
+        held: list[bytes] = []
         pending = b""
         with self._server.connect() as upstream:
             while True:
@@ -59,12 +58,12 @@ class Relay(FakeServer):
                 fence = b"" if end[1] is None else b"NF %b\r\n" % end[1]
                 upstream.sendall(request)
                 reply = _whole_reply(upstream, fence)
-                with self._counting:
-                    self.exchanges += 1
-                for piece in self.tamper(Exchange(request, reply, fence, earlier)):
+                after, held = held, []
+                for piece in self.tamper(Exchange(request, reply, fence, earlier, held)):
                     if piece is None:
                         return
                     sock.sendall(piece)
+                sock.sendall(b"".join(after))
                 earlier.append(reply)
 
 
