@@ -56,6 +56,7 @@ def _mix_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def _leak_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection whose call failed is not closed."""
     kept: list[Connection] = []
+    monkeypatch.setattr(soak, "_FREEZE_EVERY_S", 0.15)  # so that some calls fail
     monkeypatch.setattr(MemcachedStore, "_discard", lambda _, connection: kept.append(connection))
 
 
