@@ -119,7 +119,8 @@ class SessionsClient:
         """A client configured by environment variables.
 
         `MEMSESSIONS_SERVERS`, `_NS`, `_WIPE`, `_CACHETIME`, `_CACHEMAX`, `_TIMEOUT`, `_CONNECT_TIMEOUT`,
-        `_USERNAME`, `_PASSWORD` and `_MAX_ITEM_BYTES` are the arguments of the same names.
+        `_USERNAME`, `_PASSWORD` and `_MAX_ITEM_BYTES` are the arguments of the same names. Several servers
+        stand after commas, `name=address` where they have names, with `?weight=2` or `?drain` behind.
         `MEMSESSIONS_TLS=1` speaks TLS as `ssl.create_default_context` does, and `MEMSESSIONS_TLS_CA` (a
         file of certificates) too, trusting these. A variable that is unset or empty leaves the default.
 
