@@ -236,7 +236,8 @@ class SessionsClient:
         """Give a session a new token and end the old one: do so at every log-in (session fixation).
 
         Everything else of the session stays as it is; it does not count as an access. A `get` that runs at
-        the same moment may be left out of `r`. Two round trips; three if memcached runs with `-M`.
+        the same moment may be left out of `r`. Two round trips; three if memcached runs with `-M`, or the
+        session is larger than 4 kB.
 
         Returns:
             `{"token": "..."}`, or None if the session is unknown, expired or killed.

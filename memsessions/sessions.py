@@ -40,6 +40,9 @@ _FIRST = b"1         "
 _RELIST_LEAST_S = 60
 # Of a session that was moved, the counter at its old place is left this long.
 _OLD_COUNTER_S = 5
+# A server that evicts can refuse to store, too: where it is just sending all items of about that size. Of
+# items up to this one it has hundreds.
+_SURELY_STORED_BYTES = 4 * 1024
 _NO_NUMBER = "what stands under a counter's key is no number"
 
 
@@ -160,7 +163,10 @@ class AppSessions:
     def _recount(self, key: bytes, counter: bytes, touch: int, deadline: float) -> bytes | None:
         """A counter for a session that has lost its own: evicted, or gone because the session was killed."""
         batch = (Add(counter, _FIRST, 2 * touch), Count(counter, 2 * touch), Read(key))
-        added, counted, item = self._run(batch, deadline=deadline)
+        try:
+            added, counted, item = self._run(batch, deadline=deadline)
+        except StoreFull as full:  # the session can be read all the same
+            added, counted, item = full.answers
         if item is not None:
             return _FIRST if counted is None else cast(Item, counted).value
         if added:
@@ -194,7 +200,8 @@ class AppSessions:
             if outcome is Outcome.DONE:
                 if counter is None and not no_resave:
                     counter = Item(_FIRST, 2 * touch, 0)
-                    self._run((Add(counter_key, _FIRST, 2 * touch),), deadline=deadline)
+                    with contextlib.suppress(StoreFull):  # the write itself is done
+                        self._run((Add(counter_key, _FIRST, 2 * touch),), deadline=deadline)
                 if counter is None:
                     return None
                 if item.left < touch:
@@ -225,9 +232,9 @@ class AppSessions:
         """Move a session to a new token. Two round trips, more for each other writer in between.
 
         The new session is there before the old one is removed, and is taken back where the old one had
-        changed or ended in between, so no write is lost and no log-out undone. On a server that can refuse
-        the new one, the old one is removed only when that has not happened: one more round trip. A read
-        that runs at the same moment may be left out of the count.
+        changed or ended in between, so no write is lost and no log-out undone. Where the server can refuse
+        the new one, as it runs with `-M` or the session is large, the old one is removed only when that has
+        not happened: one more round trip. A read that runs at the same moment may be left out of the count.
         """
         deadline = self._store.deadline()
         life = tokens.token_life(token)
@@ -254,7 +261,7 @@ class AppSessions:
             ending = (Delete(key, item.cas), Read(counter_key, _OLD_COUNTER_S))
             undo = (Delete(new.key), Delete(new.counter), Read(counter_key, counter.left))
             try:
-                if self._store.refuses_when_full:
+                if self._store.refuses_when_full or len(item.value) > _SURELY_STORED_BYTES:
                     _, *listed, _, copied = self._run(moving, deadline=deadline)
                     self._relist(new, listed, started, deadline)
                     ended, counted = self._run(ending, deadline=deadline)

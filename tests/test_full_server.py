@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import select
+import socket
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +14,7 @@ import pytest
 from memsessions import Session, SessionsClient, SessionTooLarge, StoreFull
 from memsessions.store.operations import FOREVER, Add
 
+from .support.damage import counter_key, evict, session_key
 from .support.memcached import Memcached
 from .support.sessions import ips
 
@@ -225,6 +229,70 @@ def test_a_rotate_on_a_server_whose_index_cannot_grow_changes_nothing(server: Se
     assert len(living) == 20
     assert sorted(ips(server.rs.soid(APP, USER))) == sorted(f"ip{n}" for n in range(20))
     assert server.rs.killall(APP) == {"kill": 20}
+
+
+# --------------------------------------------------------------------------------- a counter that is lost
+
+
+def fill_places_like(rs: SessionsClient, key: bytes) -> None:
+    """Leave no memory for an item as large as the counter with this key."""
+    with contextlib.suppress(StoreFull):
+        while True:
+            other = secrets.token_hex(len(key)).encode()[: len(key)]
+            rs._store.run((Add(other, b"1         ", FOREVER),))
+
+
+def test_a_session_whose_counter_finds_no_memory_any_more_is_read_uncounted(
+    full: tuple[Server, str],
+) -> None:
+    server, token = full
+    key = counter_key(server.rs, token)
+    evict(server.rs, key)
+    fill_places_like(server.rs, key)
+    for _ in range(2):
+        session = there(server.rs.get(APP, token))
+        assert (session["d"], session["r"], session["w"]) == ({"a": 1}, 1, 1)
+    assert server.rs.kill(APP, token) == {"kill": 1}
+    assert server.rs.get(APP, token) is None
+
+
+def test_a_set_is_no_failure_where_only_a_new_counter_finds_no_memory(server: Server) -> None:
+    """The write itself is done by then."""
+    token, other = (server.rs.create(APP, USER, "192.0.2.1", d={"a": 1})["token"] for _ in range(2))
+    fill_up(server.rs)
+    key = counter_key(server.rs, token)
+    evict(server.rs, key)
+    fill_places_like(server.rs, key)
+    evict(server.rs, session_key(server.rs, other))  # so that there is room for the session as it is to be
+    session = there(server.rs.set(APP, token, {"a": 2}))
+    assert (session["d"], session["r"], session["w"]) == ({"a": 2}, 1, 2)
+    assert there(server.rs.get(APP, token))["d"] == {"a": 2}
+
+
+# ------------------------------------------------------------------------------------ a server that evicts
+
+
+def test_a_rotate_that_an_evicting_server_refuses_leaves_the_session_as_it_was() -> None:
+    """What it throws out it has no use for yet, as it is just sending that to slow readers."""
+    with (
+        Memcached("-m", "16", "-t", "1") as memcached,
+        SessionsClient(memcached.address, ns=NS, wipe=0, timeout=5) as rs,
+        contextlib.ExitStack() as readers,
+    ):
+        made = [rs.create(APP, USER, f"ip{n}", d=data(400_000))["token"] for n in range(48)]
+        keys = [session_key(rs, token) for token in made]
+        *others, last = [key for key in keys if memcached.value(key.decode()) is not None]
+        assert last == keys[-1]
+        assert len(others) > 8
+        for key in others:
+            reader = readers.enter_context(memcached.connect())
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.sendall(b"mg %b v\r\n" % key * 30)  # and reads none of it
+            select.select([reader], [], [])
+        with pytest.raises(StoreFull):
+            rs.rotate(APP, made[-1])
+        assert there(rs.get(APP, made[-1]))["d"] == data(400_000)
+        assert [session["ip"] for session in rs.soid(APP, USER)].count("ip47") == 1
 
 
 # -------------------------------------------------------------------------------- small items (-I)

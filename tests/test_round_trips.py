@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -81,6 +82,13 @@ def test_the_first_create_in_an_app_takes_one_more(
         make_client(on_memcached.address, ns=on_memcached.ns).create("another", USER, IP)
     assert trips(proxy, lambda: rs.create("another", USER, IP)) == 2
     assert trips(proxy, lambda: rs.create("another", USER, IP)) == 1
+
+
+def test_moving_a_large_session_takes_one_more(proxy: Proxy, rs: SessionsClient) -> None:
+    """Which a server may refuse to store again: its old place is given up only afterwards."""
+    for size, expected in ((4_000, 2), (4_100, 3)):
+        token = rs.create(APP, USER, IP, 3600, {"k": "v" * size})["token"]
+        assert trips(proxy, partial(rs.rotate, APP, token)) == expected
 
 
 @pytest.mark.parametrize("call", [SessionsClient.ping, lambda rs: rs.get(APP, "0" * 64)])
