@@ -239,7 +239,7 @@ def fill_places_like(rs: SessionsClient, key: bytes) -> None:
     with contextlib.suppress(StoreFull):
         while True:
             other = secrets.token_hex(len(key)).encode()[: len(key)]
-            rs._store.run((Add(other, b"1         ", FOREVER),))
+            rs._nodes[0].store.run((Add(other, b"1         ", FOREVER),))
 
 
 def test_a_session_whose_counter_finds_no_memory_any_more_is_read_uncounted(
