@@ -341,7 +341,7 @@ def run(make: Callable[[], Where], scale: Scale, examples: int, steps: int) -> N
 
 
 def test_the_in_process_store_does_what_the_model_does() -> None:
-    run(InMemory, EXACT, examples=300, steps=40)
+    run(InMemory, EXACT, examples=150, steps=40)
 
 
 def test_memcached_does_what_the_model_does() -> None:
