@@ -1,52 +1,156 @@
-"""Servers that are full, in short; `python -m tests.stress memory_pressure` attacks for long."""
+"""A short attack on servers with little memory finds nothing; what it looks for is found where it is so."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import random
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from memsessions import Scalar, Session, StoreFull
+from memsessions import SessionsClient, record
+from memsessions.errors import StoreFull
+from memsessions.index import Index
 from memsessions.sessions import AppSessions
+from memsessions.store import wire
+from memsessions.store.memcached import MemcachedStore
+from memsessions.store.operations import Add
+from memsessions.tokens import Life
 
-from .stress import memory_pressure
+from .stress.memory_pressure import _NS, CASES, Case, attack, client, look, work
 from .stress.program import Plan
+from .support import inventory
+from .support.memcached import Memcached
 
 
-def test_nothing_is_lost_in_silence_and_every_refusal_has_its_type() -> None:
-    report = memory_pressure.attack(Plan(seed=1, duration_s=6))
+def test_a_short_attack_finds_nothing() -> None:
+    report = attack(Plan(seed=17, duration_s=3))
     assert report.violations == []
-    for refused in ("create: StoreFull", "set: StoreFull", "set: SessionTooLarge"):
-        assert report.figures[f"refuses: {refused}"] > 0
-    assert report.figures["refuses: items thrown out"] == 0
-    assert report.figures["evicts: items thrown out"] > 100
-    assert report.figures["evicts: sessions that were thrown out"] > 0
+    assert report.figures["calls"] > 400
 
 
-def test_a_write_that_is_refused_in_silence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    write = AppSessions.write
+@pytest.mark.parametrize("name", CASES)
+def test_a_round_finds_nothing_and_is_refused_or_loses_sessions(name: str) -> None:
+    case = CASES[name]
+    with Memcached("-t", "2", *case.options) as server, client(server, case) as rs:
+        holders = work(server, rs, case, random.Random(1), 800)
+        assert look(server, rs, holders, case.evicts) == []
+    figures = sum((holder.figures for holder in holders), Counter[str]())
+    happened = "evicted" if case.evicts else "StoreFull"
+    assert sum(number for figure, number in figures.items() if happened in figure) > 3, figures
+    assert figures["counters lost"] > 3
 
-    def pretending(self: AppSessions, token: str, changes: Mapping[str, Scalar]) -> Session | None:
+
+@pytest.fixture(scope="module")
+def full() -> Iterator[Memcached]:
+    with Memcached("-t", "2", *CASES["full"].options) as server:
+        yield server
+
+
+@pytest.fixture
+def problems(full: Memcached) -> Iterator[Callable[[], set[str]]]:
+    """What a round on a full server finds."""
+
+    def play(case: Case = CASES["full"]) -> set[str]:
+        with client(full, case) as rs:
+            holders = work(full, rs, case, random.Random(1), 200)
+            return set(look(full, rs, holders, case.evicts))
+
+    yield play
+    inventory.remove(full, _NS)
+
+
+def test_a_session_that_evicts_another_in_silence_is_found() -> None:
+    """As on a server that was started without `-M`, which is to be one that evicts nothing."""
+    case = CASES["evicting"]._replace(evicts=False)
+    with Memcached("-t", "2", *case.options) as server, client(server, case) as rs:
+        found = look(server, rs, work(server, rs, case, random.Random(1), 300), evicts=False)
+    assert "a session is gone after a while" in found
+
+
+def test_a_refusal_that_is_taken_for_an_outage_is_found(
+    problems: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "_unexpected", lambda _: wire.ProtocolError("an unexpected reply"))
+    assert {"create raises StoreUnavailable", "set raises StoreUnavailable"} & problems()
+
+
+def test_a_refusal_that_is_not_noticed_is_found(
+    problems: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = MemcachedStore.run
+
+    def swallow(self: MemcachedStore, batch: Any, **options: Any) -> list[Any]:
         try:
-            return write(self, token, changes)
-        except StoreFull:
-            return self.read(token)
+            return run(self, batch, **options)
+        except StoreFull as error:
+            return [True if answer is None else answer for answer in error.answers]
 
-    monkeypatch.setattr(AppSessions, "write", pretending)
-    violations = memory_pressure.attack(Plan(seed=1, duration_s=4)).violations
-    assert any("is not what it was made" in violation for violation in violations)
+    monkeypatch.setattr(MemcachedStore, "run", swallow)
+    assert problems()
 
 
-def test_a_write_that_is_refused_and_ends_the_session_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    write = AppSessions.write
+def test_a_session_that_was_refused_and_is_there_all_the_same_is_found(
+    problems: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one whose index entry only was refused."""
+    create = AppSessions.create
 
-    def destroying(self: AppSessions, token: str, changes: Mapping[str, Scalar]) -> Session | None:
+    def created(self: AppSessions, id: str, ip: str, life: Life, *more: Any) -> str:
         try:
-            return write(self, token, changes)
+            return create(self, id, ip, life, *more)
         except StoreFull:
-            self.kill(token)
+            key = self._keys.sessions + secrets.token_hex(11).encode()
+            value = record.encode(record.new_record(id, ip, life.ttl, life.no_resave, None))
+            with contextlib.suppress(StoreFull):
+                self._run((Add(key, value, life.ttl),))
             raise
 
-    monkeypatch.setattr(AppSessions, "write", destroying)
-    violations = memory_pressure.attack(Plan(seed=1, duration_s=4)).violations
-    assert any("was lost in silence" in violation for violation in violations)
+    monkeypatch.setattr(AppSessions, "create", created)
+    found = problems()
+    assert any("that nobody has" in problem for problem in found), found
+
+
+def test_a_session_that_is_not_listed_is_found(
+    problems: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Index, "listed", lambda *_: True)
+    listing = Index.listing
+    monkeypatch.setattr(Index, "listing", lambda *given, **named: listing(*given, **named)[:1])
+    found = problems()
+    assert any("not listed" in problem for problem in found), found
+
+
+def test_a_set_that_takes_effect_though_it_was_refused_is_found(
+    problems: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = AppSessions.write
+
+    def written(self: AppSessions, *arguments: Any) -> Any:
+        write(self, *arguments)
+        raise StoreFull("server", "full")
+
+    monkeypatch.setattr(AppSessions, "write", written)
+    assert "a session is not as it was after a set that was refused" in problems()
+
+
+def test_a_read_that_is_refused_is_found(
+    problems: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> bytes:
+        raise StoreFull("server", "full")
+
+    monkeypatch.setattr(AppSessions, "_recount", refused)
+    assert "lose_a_counter raises StoreFull" in problems()
+
+
+def test_a_session_that_lives_after_its_end_is_found(
+    problems: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SessionsClient, "kill", lambda *_: {"kill": 1})
+    found = problems()
+    assert "a session lives that had ended" in found
+    assert any("that nobody has" in problem for problem in found)
