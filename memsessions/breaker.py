@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 # The first pause, and the longest: a server that came back is in use again within a second.
 _FIRST_S, _LONGEST_S = 0.05, 0.9
+# More are of no use, and a number of any size does not fit into a float.
+_DOUBLINGS = 10
 
 
 class _Outage:
@@ -82,7 +84,8 @@ class Breaker:
         self._outage = None
 
     def _failed(self, failures: int, now: float) -> _Outage:
-        pause_s = min(_FIRST_S * 2**failures, _LONGEST_S) * (0.5 + self._dice() / 2)
+        longest_s = min(_FIRST_S * 2 ** min(failures, _DOUBLINGS), _LONGEST_S)
+        pause_s = longest_s * (0.5 + self._dice() / 2)
         return _Outage(failures + 1, now + pause_s, now + pause_s + self._probe_s)
 
 

@@ -107,6 +107,15 @@ def test_the_pause_grows_with_each_failure_up_to_less_than_a_second(it: Guarded)
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 0.9, 0.9, 0.9]
 
 
+def test_an_outage_can_last_for_ever(it: Guarded) -> None:
+    it.fail()
+    for _ in range(3000):
+        assert it.call() == "failed"
+        it.now += 1
+    it.mend()
+    assert it.call() == "done"
+
+
 def test_the_pause_differs_by_chance_between_a_half_and_the_whole() -> None:
     """So that a hundred processes do not come back in the same moment."""
     for roll, pause_s in ((0.0, 0.025), (0.5, 0.0375), (1.0, 0.05)):
