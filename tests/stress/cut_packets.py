@@ -24,7 +24,7 @@ from ..support.proxy import Proxy
 from .aftermath import FIXED_TTL_S, Aftermath, aftermath
 from .program import Plan, Report
 
-DURATION_S = 600.0
+DURATION_S = 1200.0
 APP = "forum"
 NEW_APP = "another"
 # A small table of keys is looked through sooner.

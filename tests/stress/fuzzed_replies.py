@@ -39,15 +39,15 @@ TRIES = 4
 MEMORY_BYTES = 64 * 1024 * 1024
 _THREADS = 4
 _NEVER = 1 << 30
-_AFTER = 30.0  # seconds that what comes before and after a spoilt call may take
+_AFTER_S = 30.0  # what comes before and after a spoilt call may take so long
 
 
 class Turn(NamedTuple):
-    """One call with one reply spoiled: the same number makes the same of it."""
+    """One call with one reply spoilt: the same number makes the same of it."""
 
     call: str
     mutation: str
-    reply: int  # which reply of the call is spoiled; where a client connects anew, the greeting is the first
+    reply: int  # which reply of the call is spoilt; where a client connects anew, the greeting is the first
     cold: bool  # the client has no connection yet
     seed: int
 
@@ -89,12 +89,12 @@ def take(server: Memcached, relay: Relay, ns: str, turn: Turn) -> Outcome:
     call, mutation = CALLS[turn.call], MUTATIONS[turn.mutation]
     spoiling = _Spoiling(mutation, turn.reply, random.Random(turn.seed))
     with (
-        SessionsClient(server.address, ns=ns, wipe=0, timeout=_AFTER) as direct,
+        SessionsClient(server.address, ns=ns, wipe=0, timeout=_AFTER_S) as direct,
         SessionsClient(relay.address, ns=ns, wipe=0) as rs,
     ):
         store = rs._nodes[0].store
         assert isinstance(store, MemcachedStore)
-        store._timeout_s = _AFTER
+        store._timeout_s = _AFTER_S
         tokens = make_sessions(direct if turn.cold else rs)
         store._timeout_s = TIMEOUT_S
         relay.tamper = spoiling
@@ -109,7 +109,7 @@ def take(server: Memcached, relay: Relay, ns: str, turn: Turn) -> Outcome:
         took_s = time.monotonic() - started
         memory_bytes = _peak() - had_bytes if mutation.endless else 0
         relay.tamper = untouched
-        store._timeout_s = _AFTER
+        store._timeout_s = _AFTER_S
         packets = 1 if call.one_deadline else spoiling.replies + 1
         late_s = took_s - packets * TIMEOUT_S - (spoiling.replies + 1) * LATE_S
         if isinstance(error, StoreUnavailable) and not spoiling.happened:
