@@ -15,7 +15,7 @@ from memsessions.store.memcached import MemcachedStore
 from memsessions.store.operations import Add, Operation, Store
 
 from .stress.cut_packets import CASES, SERVERS, attack, cut, said
-from .stress.program import Plan
+from .support.attacks import attacked
 from .support.memcached import Memcached
 
 NS = "cut"
@@ -35,9 +35,7 @@ def same_packets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_short_attack_finds_nothing() -> None:
-    report = attack(Plan(seed=3, duration_s=3))
-    assert report.violations == []
-    assert report.figures["cuts"] > 15
+    attacked(attack, 3, 3, {"cuts": 15})
 
 
 SHORT = ["create", "create in a full bucket", "set", "rotate", "kill", "killsoid"]

@@ -1,0 +1,28 @@
+"""Attacks in short, repeated until enough has really happened: a busy machine does less in each."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from ..stress.program import Plan, Report
+
+_GIVE_UP_S = 90.0
+
+
+def attacked(
+    attack: Callable[[Plan], Report], seed: int, duration_s: float, enough: Mapping[str, float]
+) -> Mapping[str, float]:
+    """The sums of the figures of as many short attacks as it takes; none of them may find anything."""
+    done: Counter[str] = Counter()
+    give_up = time.monotonic() + _GIVE_UP_S
+    while True:
+        report = attack(Plan(seed, duration_s))
+        assert report.violations == []
+        done.update({name: int(figure) for name, figure in report.figures.items()})
+        missing = {name: done[name] for name, least in enough.items() if done[name] <= least}
+        if not missing:
+            return done
+        assert time.monotonic() < give_up, f"too little happened: {missing}"
+        seed += 1
