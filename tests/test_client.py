@@ -44,7 +44,7 @@ DAY = 24 * 3600
 TEN_YEARS = 10 * 366 * DAY
 
 
-@pytest.fixture(params=["memory", "memcached", "three memory", "three memcached"])
+@pytest.fixture(params=["memory", "memcached", "three memcached"])
 def where(request: pytest.FixtureRequest) -> Where:
     """What a client does is the same on one server and on several."""
     return every_where(request)

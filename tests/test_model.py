@@ -341,12 +341,12 @@ def run(make: Callable[[], Where], scale: Scale, examples: int, steps: int) -> N
 
 
 def test_the_in_process_store_does_what_the_model_does() -> None:
-    run(InMemory, EXACT, examples=150, steps=40)
+    run(InMemory, EXACT, examples=80, steps=40)
 
 
 def test_memcached_does_what_the_model_does() -> None:
     with Memcached("-m", "512", "-t", "2") as server:
-        run(lambda: OnMemcached(server), COARSE, examples=50, steps=40)
+        run(lambda: OnMemcached(server), COARSE, examples=30, steps=40)
 
 
 def test_three_memcacheds_as_one_do_what_the_model_does() -> None:
@@ -356,4 +356,4 @@ def test_three_memcacheds_as_one_do_what_the_model_does() -> None:
         Memcached("-m", "64", "-t", "1") as three,
     ):
         each = (one, two, three)
-        run(lambda: OnSeveral([OnMemcached(server) for server in each]), COARSE, examples=20, steps=40)
+        run(lambda: OnSeveral([OnMemcached(server) for server in each]), COARSE, examples=12, steps=40)

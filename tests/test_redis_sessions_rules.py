@@ -21,7 +21,7 @@ OTHER_APP = "TEST"
 IP = "127.0.0.1"
 
 
-@pytest.fixture(params=["memory", "memcached", "three memory", "three memcached"])
+@pytest.fixture(params=["memory", "memcached", "three memcached"])
 def where(request: pytest.FixtureRequest) -> Where:
     """What a client does is the same on one server and on several."""
     return every_where(request)
