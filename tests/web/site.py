@@ -76,6 +76,8 @@ class Traits:
     deletes_unknown: bool = False
     #: Round trips of a page that does not look at its session, by a visitor who has one.
     trips_of_nothing: int = 0
+    #: The visitor's address is kept with a new session.
+    knows_ip: bool = True
     signs: bool = True
     encrypts: bool = True
     flashes: bool = True
