@@ -14,6 +14,7 @@ from . import forks
 from . import validation as check
 from .cache import NoCache, SessionCache
 from .config import DEFAULT_ITEM_BYTES, check_ns, check_number, open_stores
+from .documents import Documents, Sealing
 from .environment import with_environment
 from .errors import (
     ClientClosed,
@@ -21,8 +22,9 @@ from .errors import (
 )
 from .fleet import Fleet
 from .nodes import ByTag, Node, nodes
-from .record import without_none
+from .record import new_record, without_none
 from .servers import DEFAULT_SERVER, Addresses
+from .sessions import Making, counter_life
 from .tokens import TAG, Life
 from .types import Activity, Created, Killed, Scalar, Session, Wiped
 from .wiping import WipeThread
@@ -170,7 +172,9 @@ class SessionsClient:
         check.check_ttl(ttl)
         check.check_flag("no_resave", no_resave)
         data = None if d is None else without_none(check.checked_data(d, self._item_bytes))
-        return {"token": self._fleet.create(app, id, ip, Life(ttl, no_resave), data or None)}
+        life = Life(ttl, no_resave)
+        making = Making(new_record(id, ip, ttl, no_resave, data or None), life, counter_life(life))
+        return {"token": str(self._fleet.create(app, making))}
 
     def get(self, app: str, token: str) -> Session | None:
         """Read a session, which counts as an access and renews its life. One round trip.
@@ -248,10 +252,10 @@ class SessionsClient:
         sessions = self._serving(app)
         check.check_token(token)
         try:
-            new_token = sessions[token[TAG]].rotate(token)
+            moved = sessions[token[TAG]].rotate(token)
         finally:
             self._cache.drop(app, token)
-        return None if new_token is None else {"token": new_token}
+        return None if moved is None else {"token": moved.token}
 
     # ------------------------------------------------------------------------------ many sessions
 
@@ -344,6 +348,18 @@ class SessionsClient:
             return {"kill": self._fleet.end(lambda node: node.app(app).scans.kill_all())}
         finally:
             self._cache.drop_app(app)
+
+    def documents(self, app: str, sealing: Sealing | None = None) -> Documents:
+        """The sessions of an app as documents, for those who build a framework's sessions on this.
+
+        Their data is JSON of any depth, and is written over what was read. They are sessions like all
+        others: `soid`, `soapp`, `activity` and the log-outs see them. See `memsessions.documents`.
+
+        Parameters:
+            sealing: what encrypts their data; see `memsessions.web.encryption`.
+        """
+        check.check_app(app)
+        return Documents(app, lambda: self._serving(app), self._fleet, self._cache, sealing)
 
     # --------------------------------------------------------------------------------- the store
 

@@ -46,6 +46,10 @@ class SessionTooLarge(InvalidValue):
     """A session with this data would not fit into one item of the store; it was left as it was."""
 
 
+class SessionEnded(MemsessionsError):
+    """A web session was ended while a request was changing it; it stays ended, and the changes are lost."""
+
+
 class StoreError(MemsessionsError):
     """The store could not do what was asked; `server` names it."""
 

@@ -13,10 +13,11 @@ from .errors import LogoutIncomplete, StoreError, StoreFull, StoreUnavailable, U
 from .nodes import Node
 from .scans import idle_time
 from .side_by_side import SideBySide
+from .tokens import TAG
 
 if TYPE_CHECKING:
-    from .tokens import Life
-    from .types import Data, Session
+    from .sessions import Making
+    from .types import Session
 
 T = TypeVar("T")
 
@@ -29,21 +30,29 @@ class Fleet:
         self._taking_new = [node for node in nodes if node.weight]
         self._side_by_side = SideBySide(len(nodes))
 
-    def create(self, app: str, id: str, ip: str, life: Life, d: Data | None) -> str:
-        """The token of a new session, on the first server that takes it."""
-        servers = self._taking_new
+    def create(self, app: str, making: Making) -> str | None:
+        """The token of a new session, on the first server that takes it; None if its token is taken."""
+        servers = self._taking_new if making.token is None else self._named_by(making.token)
         if len(servers) == 1:
-            return servers[0].create(app, id, ip, life, d, servers[0].store.deadline())
+            return servers[0].create(app, making, servers[0].store.deadline())
+        if not servers:
+            return None
         *others, last = _in_random_order(servers)
         deadline = last.store.deadline()
         for node in others:
             now = time.monotonic()
             try:
-                return node.create(app, id, ip, life, d, now + (deadline - now) / 2)
+                return node.create(app, making, now + (deadline - now) / 2)
             except (StoreUnavailable, UnsupportedServer, StoreFull):
                 if time.monotonic() >= deadline:
                     raise
-        return last.create(app, id, ip, life, d, deadline)
+        return last.create(app, making, deadline)
+
+    def _named_by(self, token: str) -> list[Node]:
+        """The server that a token names, of several; the only one takes any token."""
+        if len(self._nodes) == 1:
+            return self._nodes
+        return [node for node in self._nodes if node.tag == token[TAG]]
 
     def on_each(self, work: Callable[[Node], T]) -> list[T]:
         """What some work answers for each server, done at the same time. Raises the first error."""

@@ -10,15 +10,16 @@ from .config import Opened
 from .errors import StoreDamaged
 from .index import Index
 from .keys import AppKeys
+from .listings import Listings
 from .registry import Registry
 from .scans import Scans
-from .sessions import AppSessions
+from .sessions import AppSessions, Held, Making, Rewrite
 from .store.operations import Add, Store
-from .tokens import Life, server_tag
+from .tokens import server_tag
 from .wiping import wipe_app
 
 if TYPE_CHECKING:
-    from .types import Data, Scalar, Session
+    from .types import Scalar, Session
 
 # A call that tries a server again after a failure may take this much longer than its deadline.
 _PROBE_MARGIN_S = 0.5
@@ -55,14 +56,15 @@ class Node:
         except KeyError:
             keys = AppKeys(self.root, name)
             listing = Index(self.store, keys)
-            sessions = AppSessions(self.store, keys, listing, self._item_bytes, self.tag)
+            listings = Listings(self.store, keys, listing)
+            sessions = AppSessions(self.store, keys, listings, self._item_bytes, self.tag)
             on_node = AppOnNode(keys, listing, sessions, Scans(self.store, keys, listing))
             return self._apps.setdefault(name, on_node)
 
-    def create(self, app: str, id: str, ip: str, life: Life, d: Data | None, deadline: float) -> str:
+    def create(self, app: str, making: Making, deadline: float) -> str | None:
         """Make a session here and return its token. One round trip; one more at the first use of an app."""
         first = [] if app in self.registered else self.registry.entering(app, deadline)
-        token = self.app(app).sessions.create(id, ip, life, d, first, deadline)
+        token = self.app(app).sessions.create(making, first, deadline)
         self.registered.add(app)
         return token
 
@@ -107,7 +109,19 @@ class _Nowhere:
     def kill(self, _token: str) -> bool:
         return False
 
-    def rotate(self, _token: str) -> str | None:
+    def hold(self, _token: str) -> Held | None:
+        return None
+
+    def exists(self, _token: str) -> bool:
+        return False
+
+    def rewrite(self, _token: str, _rewrite: Rewrite, **_options: Any) -> Held | None:
+        return None
+
+    def kill_held(self, _held: Held) -> bool:
+        return False
+
+    def rotate(self, _token: str, **_options: Any) -> Held | None:
         return None
 
 

@@ -39,9 +39,14 @@ class Scans:
 
     def of_user(self, id: str) -> list[Session]:
         """The sessions of a user, the last used first. Two round trips."""
+        return [session for _, session in self.named_of_user(id)]
+
+    def named_of_user(self, id: str) -> list[tuple[bytes, Session]]:
+        """The same, each with its name in the store."""
         deadline = self._store.deadline()
         names = [item.session for item in self._index.of_user(hashed(id), deadline=deadline)]
-        return sorted((s for s in self._sessions(names, deadline=deadline) if s["id"] == id), key=idle_time)
+        named = [pair for pair in self._sessions(names, deadline=deadline) if pair[1]["id"] == id]
+        return sorted(named, key=lambda pair: idle_time(pair[1]))
 
     def active(self, dt: int) -> list[Session]:
         """The sessions of the app that were used in the last `dt` seconds, the last used first."""
@@ -49,7 +54,7 @@ class Scans:
 
     def each_active(self, dt: int) -> Iterator[Session]:
         """The same in no order, with one batch of them held at a time."""
-        return self._sessions(self._index.sessions(), dt)
+        return (session for _, session in self._sessions(self._index.sessions(), dt))
 
     def active_users(self, dt: int) -> set[bytes]:
         """The users they belong to."""
@@ -84,20 +89,23 @@ class Scans:
 
     def _sessions(
         self, names: Iterable[bytes], dt: int | None = None, deadline: float | None = None
-    ) -> Iterator[Session]:
-        """Those that are there, and were used in the last `dt` seconds."""
+    ) -> Iterator[tuple[bytes, Session]]:
+        """Those that are there, and were used in the last `dt` seconds, with their names."""
         size = _BATCH_MIN
         ahead = iter(names)
+        waiting: deque[list[bytes]] = deque()
 
         def batches() -> Iterator[Batch]:
             while some := list(islice(ahead, size)):
+                waiting.append(some)
                 yield PeekMany(self._keys.sessions, some), PeekMany(self._keys.reads, some)
 
         for items, counters in self._store.stream(batches(), deadline):
-            living = [pair for pair in zip(items, counters, strict=True) if pair[0] is not None]
-            values = [item[0] for item, _ in living]
+            asked = zip(waiting.popleft(), items, counters, strict=True)
+            living = [each for each in asked if each[1] is not None]
+            values = [item[0] for _, item, _ in living]
             size = _next_size(values, len(items))
-            for found, ((_, left), counter) in zip(self._decoded(values), living, strict=True):
+            for found, (name, (_, left), counter) in zip(self._decoded(values), living, strict=True):
                 _, _, _, ttl, no_resave, _, _ = found
                 if counter is None and no_resave:
                     continue
@@ -105,10 +113,12 @@ class Scans:
                 if dt is None or idle <= dt:
                     reads, reads_left = counter or (b"1", 0)
                     try:
-                        yield record.shown(found, reads, idle, reads_left - 1 if no_resave else None)
+                        fixed_left = reads_left - 1 if no_resave else None
+                        session = record.shown(found, reads, idle, fixed_left)
                     except ValueError:
                         reason = "what stands under a counter's key is no number"
                         raise StoreDamaged(self._store.server, reason) from None
+                    yield name, session
 
     def _decoded(self, values: list[bytes]) -> list[record.Record]:
         try:

@@ -18,26 +18,22 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from . import record, tokens
 from .errors import ItemTooLarge, SessionTooLarge, StoreDamaged, StoreError, StoreFull, WriteRefused
-from .index import Index
 from .keys import AppKeys
+from .listings import Listings
 from .record import Record
-from .store.operations import Add, Batch, Count, Delete, Item, Operation, Outcome, Read, Store, Swap, Visit
+from .store.operations import Add, Batch, Count, Delete, Item, Outcome, Read, Store, Swap, Visit
 from .tokens import Life
-from .types import Data, Scalar, Session
+from .types import Scalar, Session
 from .validation import ITEM_OVERHEAD_BYTES, check_size
 
 _ATTEMPTS = 4
-#: Making a session may take this long before a wipe may mistake it for a failed one; see `wiping`.
-LONG_S = 3
 # A counter at its beginning. It is wide enough to be counted up in place, for which a full server has room.
 _FIRST = b"1         "
-# A session that is used is listed again each quarter of its time to live, but not more often than this.
-_RELIST_LEAST_S = 60
 # Of a session that was moved, the counter at its old place is left this long.
 _OLD_COUNTER_S = 5
 # A server that evicts can refuse to store, too: where it is just sending all items of about that size. Of
@@ -45,72 +41,91 @@ _OLD_COUNTER_S = 5
 _SURELY_STORED_BYTES = 4 * 1024
 _NO_NUMBER = "what stands under a counter's key is no number"
 
+#: What a write makes of the session that it finds.
+Rewrite = Callable[[Record], Record]
+
 
 def counter_life(life: Life) -> int:
     """Seconds that the counter of a new session lives."""
     return life.ttl + 1 if life.no_resave else 2 * (life.ttl + 1)
 
 
-class _New(NamedTuple):
-    """Where a session that is being stored goes."""
+class Making(NamedTuple):
+    """A session to be made, `counter_left` being the life of its counter."""
 
-    key: bytes
-    counter: bytes
-    user: bytes
-    name: bytes
+    record: Record
     life: Life
-    listing: list[Operation]
+    counter_left: int
+    token: str | None = None  # where it is not to be a new one
+
+
+class Held(NamedTuple):
+    """A session that was read or written, and what a write that goes over it has to know."""
+
+    token: str
+    found: Record
+    item: Item  # as it is since; the unique is 0 where it is not known
+    counter: Item  # its number counts the access
+    idle: int
+
+    @property
+    def fixed_left(self) -> int | None:
+        """Seconds until its fixed end, if it has one."""
+        return self.counter.left - 1 if self.found[4] else None
+
+    def shown(self) -> Session:
+        """The session as the client shows it. Raises `ValueError` where the counter is no number."""
+        return record.shown(self.found, self.counter.value, max(0, self.idle), self.fixed_left)
 
 
 class AppSessions:
     """The sessions of one app on one store."""
 
-    def __init__(self, store: Store, keys: AppKeys, index: Index, item_bytes: int, tag: str) -> None:
+    def __init__(self, store: Store, keys: AppKeys, listings: Listings, item_bytes: int, tag: str) -> None:
         self._store = store
         self._run = store.run
         self._keys = keys
-        self._index = index
+        self._listings = listings
         self._item_bytes = item_bytes
         self._tag = tag
 
-    def create(self, id: str, ip: str, life: Life, d: Data | None, first: Batch, deadline: float) -> str:
-        """Make a session, after the operations given, and return its token. One round trip."""
-        value = record.encode(record.new_record(id, ip, life.ttl, life.no_resave, d))
-        user = tokens.hashed(id)
-        left = life.ttl + 1
-        counter_left = counter_life(life)
+    # ----------------------------------------------------------------------------------- making
+
+    def create(self, making: Making, first: Batch, deadline: float) -> str | None:
+        """Make a session, after the operations given, and return its token. One round trip.
+
+        None if it was to have a token that is taken.
+        """
+        value = self._encoded(making.record)
+        user = tokens.hashed(making.record[1])
         for _attempt in range(_ATTEMPTS):
             started = time.monotonic()
-            token = tokens.new_token(self._tag, life)
-            new = self._listed(tokens.hashed(token), user, life)
-            batch = (*first, Add(new.counter, _FIRST, counter_left), *new.listing, Add(new.key, value, left))
+            token = making.token or tokens.new_token(self._tag, making.life)
+            new = self._listings.new(tokens.hashed(token), user, making.life)
+            counter = Add(new.counter, _FIRST, making.counter_left)
+            batch = (*first, counter, *new.listing, Add(new.key, value, making.life.ttl + 1))
             try:
                 *_, stored = answers = self._run(batch, deadline=deadline)
                 if stored:
-                    self._relist(new, answers[-1 - len(new.listing) : -1], started, deadline)
+                    listed = answers[-1 - len(new.listing) : -1]
+                    self._listings.confirm(new, listed, started, deadline)
                     return token
             except WriteRefused as error:
                 self._run((Delete(new.key), Delete(new.counter)), deadline=deadline)
                 if isinstance(error, ItemTooLarge):
-                    raise SessionTooLarge(f"d does not fit into an item of {error.server}") from error
+                    raise _too_large(error) from error
                 raise
+            if making.token:
+                return None
         raise StoreError(self._store.server, "no token could be found that is free")
 
-    def _listed(self, name: bytes, user: bytes, life: Life, surely: bool = False) -> _New:
-        listing = self._index.listing(user, name, life, surely)
-        return _New(self._keys.sessions + name, self._keys.reads + name, user, name, life, listing)
+    def _encoded(self, found: Record) -> bytes:
+        value = record.encode(found)
+        if len(value) + ITEM_OVERHEAD_BYTES > self._item_bytes:
+            check_size(found[-1] or {}, self._item_bytes)
+        return value
 
-    def _relist(self, new: _New, listed: list[Any], started: float, deadline: float) -> None:
-        """List again a session whose listing did not take effect, or did so long ago.
-
-        In the latter case a wipe may have taken it for the rest of somebody's failure.
-        """
-        for _attempt in range(_ATTEMPTS):
-            if self._index.listed(new.user, listed) and time.monotonic() - started < LONG_S:
-                return
-            started = time.monotonic()
-            listed = self._run(self._index.listing(new.user, new.name, new.life), deadline=deadline)
-        raise StoreFull(self._store.server, "it has no memory left for the index")
+    # ---------------------------------------------------------------------------------- reading
 
     def read(self, token: str) -> Session | None:
         """Read, count and renew a session. One round trip."""
@@ -122,12 +137,9 @@ class AppSessions:
         try:
             ((value, left, reads, reads_left),) = self._run((visit,), repeatable=True, deadline=deadline)
         except StoreFull:
-            # memcached can want memory to count what somebody else is reading. Read on, then, uncounted.
-            item, counted = self._run((Read(key, touch), Read(counter)), repeatable=True, deadline=deadline)
+            item, counted = self._uncounted(key, counter, touch, deadline)
             value, left = (None, 0) if item is None else item[:2]
-            reads, reads_left = (
-                (None, 0) if counted is None else (self._one_more(counted.value), counted.left)
-            )
+            reads, reads_left = (None, 0) if counted is None else counted[:2]
         if value is None:
             if reads is not None:  # of a session that has ended or moved; the call has just renewed it
                 self._run((Delete(counter),), deadline=deadline)
@@ -138,27 +150,54 @@ class AppSessions:
                 return None
         found = self._decoded(value)
         if left < touch:
-            self._keep_listed(found, name, touch - left, deadline)
-        return self._shown(found, reads, touch - left, reads_left - 1 if no_resave else None)
+            self._listings.keep(found, name, touch - left, deadline)
+        try:
+            return record.shown(found, reads, max(0, touch - left), reads_left - 1 if no_resave else None)
+        except ValueError:
+            raise StoreDamaged(self._store.server, _NO_NUMBER) from None
 
-    def _keep_listed(self, found: Record, name: bytes, idle: int, deadline: float) -> None:
-        """List a session again, now and then: what it was listed in may have been evicted.
+    def hold(self, token: str) -> Held | None:
+        """As `read`, with all that a write which goes over what was read has to know. One round trip."""
+        deadline = self._store.deadline()
+        ttl, no_resave = tokens.token_life(token)
+        name = tokens.hashed(token)
+        key, counter_key, touch = self._keys.sessions + name, self._keys.reads + name, ttl + 1
+        both = (Read(key, touch), Count(counter_key, None if no_resave else 2 * touch))
+        try:
+            item, counter = self._run(both, repeatable=True, deadline=deadline)
+        except StoreFull:
+            item, counter = self._uncounted(key, counter_key, touch, deadline)
+        if item is None:
+            if counter is not None:  # of a session that has ended or moved; the call has just renewed it
+                self._run((Delete(counter_key),), deadline=deadline)
+            return None
+        if counter is None:
+            reads = None if no_resave else self._recount(key, counter_key, touch, deadline)
+            if reads is None:
+                return None
+            counter = Item(reads, 2 * touch, 0)
+        found = self._decoded(item.value)
+        if item.left < touch:
+            self._listings.keep(found, name, touch - item.left, deadline)
+        renewed = Item(item.value, touch, item.cas)
+        return self._held(Held(token, found, renewed, counter, touch - item.left))
 
-        Once in each quarter of its time to live, by the first access in it. Nothing has to be remembered for
-        that, as each access tells when the one before it was; the quarters of each session begin at another
-        time. This process's idea of the store's clock may be off by one second.
+    def exists(self, token: str) -> bool:
+        """Whether there is such a session, which is neither counted nor renewed. One round trip."""
+        name = tokens.hashed(token)
+        both = (Read(self._keys.sessions + name), Read(self._keys.reads + name))
+        item, counter = self._run(both, repeatable=True)
+        return item is not None and (counter is not None or not tokens.token_life(token).no_resave)
+
+    def _uncounted(
+        self, key: bytes, counter: bytes, touch: int, deadline: float
+    ) -> tuple[Item | None, Item | None]:
+        """A session and its counter as a read would find them, where the server cannot count.
+
+        memcached can want memory to count what somebody else is reading.
         """
-        _, user_id, _, ttl, no_resave, _, _ = found
-        period = max(_RELIST_LEAST_S, ttl // 4)
-        now = int(self._store.time()) + int.from_bytes(name[:4], "big")
-        if now // period == (now - idle - 1) // period:
-            return
-        user, life = tokens.hashed(user_id), Life(ttl, bool(no_resave))
-        # The access itself is done, and the next quarter will come.
-        with contextlib.suppress(StoreError):
-            listed = self._run(self._index.listing(user, name, life), deadline=deadline)
-            if not self._index.listed(user, listed):
-                self._index.listed(user, self._run(self._index.listing(user, name, life), deadline=deadline))
+        item, counted = self._run((Read(key, touch), Read(counter)), repeatable=True, deadline=deadline)
+        return item, counted and Item(self._one_more(counted.value), counted.left, 0)
 
     def _recount(self, key: bytes, counter: bytes, touch: int, deadline: float) -> bytes | None:
         """A counter for a session that has lost its own: evicted, or gone because the session was killed."""
@@ -168,33 +207,66 @@ class AppSessions:
         except StoreFull as full:  # the session can be read all the same
             added, counted, item = full.answers
         if item is not None:
-            return _FIRST if counted is None else cast(Item, counted).value
+            return _FIRST if counted is None else Item(*counted).value
         if added:
             self._run((Delete(counter),), deadline=deadline)
         return None
 
+    def _one_more(self, reads: bytes) -> bytes:
+        try:
+            return b"%d" % (int(reads) + 1)
+        except ValueError:
+            raise StoreDamaged(self._store.server, _NO_NUMBER) from None
+
+    def _held(self, held: Held) -> Held:
+        try:
+            int(held.counter.value)
+        except ValueError:
+            raise StoreDamaged(self._store.server, _NO_NUMBER) from None
+        return held
+
+    def _decoded(self, value: bytes) -> Record:
+        try:
+            return record.decode(value)
+        except ValueError as error:
+            raise StoreDamaged(self._store.server, str(error)) from None
+
+    # ---------------------------------------------------------------------------------- writing
+
     def write(self, token: str, changes: Mapping[str, Scalar]) -> Session | None:
         """Merge changes into a session's data. Two round trips, two more for each other writer in between."""
+        held = self.rewrite(token, lambda found: record.written(found, changes))
+        return None if held is None else held.shown()
+
+    def rewrite(
+        self, token: str, rewrite: Rewrite, held: Held | None = None, ends_in: int | None = None
+    ) -> Held | None:
+        """Replace a session by what `rewrite` makes of it: two round trips, one if it is held.
+
+        Two more for each other writer that came in between. `ends_in` moves the end of a session that
+        has a fixed one. None if the session has ended.
+        """
         ttl, no_resave = tokens.token_life(token)
         name = tokens.hashed(token)
         key, counter_key = self._keys.sessions + name, self._keys.reads + name
         touch = ttl + 1
+        # The counter follows the session, so that it does not expire before it.
+        counter_touch = (ends_in and ends_in + 1) if no_resave else 2 * touch
         deadline = self._store.deadline()
         collisions = 0
+        item = held.item if held and held.item.cas else None
         while True:
-            (item,) = self._run((Read(key),), repeatable=True, deadline=deadline)
             if item is None:
-                return None
-            found = record.written(self._decoded(item.value), changes)
-            # The counter follows the session, so that it does not expire before it.
-            batch = (
-                self._swapping(key, found, touch, item.cas),
-                Read(counter_key, None if no_resave else 2 * touch),
-            )
+                (item,) = self._run((Read(key),), repeatable=True, deadline=deadline)
+                if item is None:
+                    return None
+            found = rewrite(self._decoded(item.value))
+            value = self._encoded(found)
+            batch = (Swap(key, value, touch, item.cas), Read(counter_key, counter_touch))
             try:
                 outcome, counter = self._run(batch, deadline=deadline)
             except ItemTooLarge as error:
-                raise SessionTooLarge(f"d does not fit into an item of {error.server}") from error
+                raise _too_large(error) from error
             if outcome is Outcome.MISSING:
                 return None
             if outcome is Outcome.DONE:
@@ -205,18 +277,16 @@ class AppSessions:
                 if counter is None:
                     return None
                 if item.left < touch:
-                    self._keep_listed(found, name, touch - item.left, deadline)
-                fixed_left = counter.left - 1 if no_resave else None
-                return self._shown(found, counter.value, touch - item.left, fixed_left)
+                    self._listings.keep(found, name, touch - item.left, deadline)
+                if no_resave and counter_touch is not None:
+                    counter = Item(counter.value, counter_touch, 0)
+                return self._held(Held(token, found, Item(value, touch, 0), counter, touch - item.left))
+            item = None
             collisions += 1
             if collisions > 1:  # many write at once: spread them out
                 time.sleep(random.random() * 0.0005 * min(collisions, 10))  # noqa: S311  not a secret
 
-    def _swapping(self, key: bytes, found: Record, touch: int, cas: int) -> Swap:
-        value = record.encode(found)
-        if len(value) + ITEM_OVERHEAD_BYTES > self._item_bytes:
-            check_size(found[-1] or {}, self._item_bytes)
-        return Swap(key, value, touch, cas)
+    # ----------------------------------------------------------------------------------- ending
 
     def kill(self, token: str) -> bool:
         """End a session. One round trip."""
@@ -228,8 +298,41 @@ class AppSessions:
         counter, ended, _ = self._run((Read(counter_key), Delete(key), Delete(counter_key)))
         return counter is not None and ended is Outcome.DONE
 
-    def rotate(self, token: str) -> str | None:
-        """Move a session to a new token. Two round trips, more for each other writer in between.
+    def kill_held(self, held: Held) -> bool:
+        """End a session if nobody has written to it since it was read. Two round trips."""
+        if not held.item.cas:
+            return False
+        name = tokens.hashed(held.token)
+        (outcome,) = self._run((Delete(self._keys.sessions + name, held.item.cas),))
+        if outcome is Outcome.DONE:
+            self._run((Delete(self._keys.reads + name),))
+        return outcome is Outcome.DONE
+
+    def kill_named(self, name: bytes, id: str) -> bool:
+        """End a session that goes by this name in the store, if it is this user's. Two round trips."""
+        key, counter_key = self._keys.sessions + name, self._keys.reads + name
+        item, counter = self._run((Read(key), Read(counter_key)), repeatable=True)
+        if item is None:
+            return False
+        _, user, _, _, no_resave, _, _ = self._decoded(item.value)
+        if user != id:
+            return False
+        outcome, _ = self._run((Delete(key), Delete(counter_key)))
+        return outcome is Outcome.DONE and not (no_resave and counter is None)
+
+    # ----------------------------------------------------------------------------------- moving
+
+    def rotate(
+        self,
+        token: str,
+        rewrite: Rewrite | None = None,
+        held: Held | None = None,
+        life: Life | None = None,
+        ends_in: int | None = None,
+    ) -> Held | None:
+        """Move a session to a new token. Two round trips, one if it is held; more for each other writer.
+
+        On the way, `rewrite` may change it, and `life` and `ends_in` how long it lives. None if it has ended.
 
         The new session is there before the old one is removed, and is taken back where the old one had
         changed or ended in between, so no write is lost and no log-out undone. Where the server can refuse
@@ -237,64 +340,65 @@ class AppSessions:
         not happened: one more round trip. A read that runs at the same moment may be left out of the count.
         """
         deadline = self._store.deadline()
-        life = tokens.token_life(token)
+        fixed = tokens.token_life(token).no_resave
+        life = life or tokens.token_life(token)
         name = tokens.hashed(token)
         key, counter_key = self._keys.sessions + name, self._keys.reads + name
+        item, counter = (held.item, held.counter) if held and held.item.cas else (None, None)
         while True:
-            both = (Read(key), Read(counter_key))
-            item, counter = self._run(both, repeatable=True, deadline=deadline)
-            if item is None or (counter is None and life.no_resave):
-                return None
+            if item is None:
+                both = (Read(key), Read(counter_key))
+                item, counter = self._run(both, repeatable=True, deadline=deadline)
+                if item is None or (counter is None and fixed):
+                    return None
             counter = counter or Item(_FIRST, 2 * item.left, 0)
+            found, value, left = self._decoded(item.value), item.value, item.left
+            if rewrite is not None:
+                found, left = rewrite(found), life.ttl + 1
+                value = self._encoded(found)
+            if life.no_resave:
+                counter_left = counter.left if ends_in is None else ends_in + 1
+            else:
+                counter_left = counter_life(life)
             started = time.monotonic()
             new_token = tokens.new_token(self._tag, life)
-            new = self._listed(
-                tokens.hashed(new_token), tokens.hashed(self._decoded(item.value)[1]), life, surely=True
-            )
+            new = self._listings.new(tokens.hashed(new_token), tokens.hashed(found[1]), life, surely=True)
             moving = (
-                Add(new.counter, counter.value, counter.left if life.no_resave else counter_life(life)),
+                Add(new.counter, counter.value, counter_left),
                 *new.listing,
-                Add(new.key, item.value, item.left),
+                Add(new.key, value, left),
                 Read(new.counter),
             )
             # The old counter tells its last value, as reads may be counting right now, and goes by itself.
             ending = (Delete(key, item.cas), Read(counter_key, _OLD_COUNTER_S))
             undo = (Delete(new.key), Delete(new.counter), Read(counter_key, counter.left))
             try:
-                if self._store.refuses_when_full or len(item.value) > _SURELY_STORED_BYTES:
+                if self._store.refuses_when_full or len(value) > _SURELY_STORED_BYTES:
                     _, *listed, _, copied = self._run(moving, deadline=deadline)
-                    self._relist(new, listed, started, deadline)
+                    self._listings.confirm(new, listed, started, deadline)
                     ended, counted = self._run(ending, deadline=deadline)
                 else:
                     answers = self._run((*moving, *ending), deadline=deadline)
                     _, *listed, _, copied, ended, counted = answers
-            except WriteRefused:
+            except WriteRefused as error:
                 self._run(undo, deadline=deadline)
+                if isinstance(error, ItemTooLarge):
+                    raise _too_large(error) from error
                 raise
             if ended is Outcome.DONE:
                 if counted is not None and copied is not None and counted.value != counter.value:
-                    left = counter.left if life.no_resave else counter_life(life)
-                    self._run((Swap(new.counter, counted.value, left, copied.cas),), deadline=deadline)
-                self._relist(new, listed, started, deadline)
-                return new_token
+                    counter = counted
+                    self._run(
+                        (Swap(new.counter, counted.value, counter_left, copied.cas),), deadline=deadline
+                    )
+                self._listings.confirm(new, listed, started, deadline)
+                moved = Item(counter.value, counter_left, 0)
+                return Held(new_token, found, Item(value, left, 0), moved, held.idle if held else 0)
             self._run(undo, deadline=deadline)
             if ended is Outcome.MISSING:
                 return None
+            item = None
 
-    def _one_more(self, reads: bytes) -> bytes:
-        try:
-            return b"%d" % (int(reads) + 1)
-        except ValueError:
-            raise StoreDamaged(self._store.server, _NO_NUMBER) from None
 
-    def _shown(self, found: Record, reads: bytes, idle: int, fixed_left: int | None) -> Session:
-        try:
-            return record.shown(found, reads, max(0, idle), fixed_left)
-        except ValueError:
-            raise StoreDamaged(self._store.server, _NO_NUMBER) from None
-
-    def _decoded(self, value: bytes) -> Record:
-        try:
-            return record.decode(value)
-        except ValueError as error:
-            raise StoreDamaged(self._store.server, str(error)) from None
+def _too_large(error: ItemTooLarge) -> SessionTooLarge:
+    return SessionTooLarge(f"d does not fit into an item of {error.server}")

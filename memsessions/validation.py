@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -33,6 +33,11 @@ def check_app(app: object) -> None:
     """3 to 20 of A-Z a-z 0-9 _ -."""
     if not is_app(app):
         _refuse("app", app)
+
+
+def is_token(token: object) -> TypeGuard[str]:
+    """Whether it is 64 of A-Z a-z 0-9."""
+    return isinstance(token, str) and _TOKEN.fullmatch(token) is not None
 
 
 def check_token(token: object) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from memsessions import SessionsClient, StoreDamaged, StoreError, sessions, tokens
+from memsessions import SessionsClient, StoreDamaged, StoreError, listings, sessions, tokens
 from memsessions.tokens import Life
 
 from .conftest import MakeClient, Where
@@ -247,9 +247,10 @@ def test_a_session_that_was_long_in_the_making_is_listed_again(
     where: Where, client: SessionsClient, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wipe may have taken its record for the rest of a failure; it costs a record that stands twice."""
-    moments = chain([0.0, sessions.LONG_S + 1.0], repeat(sessions.LONG_S + 1.0))
+    moments = chain([0.0, listings.LONG_S + 1.0], repeat(listings.LONG_S + 1.0))
     clock = SimpleNamespace(monotonic=lambda: next(moments))
     monkeypatch.setattr(sessions, "time", clock)
+    monkeypatch.setattr(listings, "time", clock)
     token = created(client)
     assert len(client.soid(APP, USER)) == len(client.soapp(APP)) == 1
     (bucket,) = (stored for key, stored in contents(where).items() if f":{APP}:i:" in key)

@@ -14,7 +14,7 @@ import pytest
 from memsessions import SessionsClient, record
 from memsessions.errors import StoreFull
 from memsessions.index import Index
-from memsessions.sessions import AppSessions
+from memsessions.sessions import AppSessions, Making
 from memsessions.store import wire
 from memsessions.store.memcached import MemcachedStore
 from memsessions.store.operations import Add
@@ -99,14 +99,13 @@ def test_a_session_that_was_refused_and_is_there_all_the_same_is_found(
     """As one whose index entry only was refused."""
     create = AppSessions.create
 
-    def created(self: AppSessions, id: str, ip: str, life: Life, *more: Any) -> str:
+    def created(self: AppSessions, making: Making, *more: Any) -> str | None:
         try:
-            return create(self, id, ip, life, *more)
+            return create(self, making, *more)
         except StoreFull:
             key = self._keys.sessions + secrets.token_hex(11).encode()
-            value = record.encode(record.new_record(id, ip, life.ttl, life.no_resave, None))
             with contextlib.suppress(StoreFull):
-                self._run((Add(key, value, life.ttl),))
+                self._run((Add(key, record.encode(making.record), making.life.ttl),))
             raise
 
     monkeypatch.setattr(AppSessions, "create", created)

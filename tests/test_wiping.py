@@ -43,7 +43,7 @@ def until(done: Callable[[], bool]) -> None:
 def half_made(rs: SessionsClient, name: bytes, life: Life) -> None:
     """What a client leaves that ends in the middle of making a session: a counter and a record."""
     sessions = rs._nodes[0].app(APP).sessions
-    new = sessions._listed(name, hashed(USER), life)
+    new = sessions._listings.new(name, hashed(USER), life)
     answers = rs._nodes[0].store.run((Add(new.counter, b"1         ", counter_life(life)), *new.listing))
     assert answers[0] is True
 

@@ -1,0 +1,409 @@
+"""Sessions as documents: JSON of any depth, written by compare-and-swap over what was read.
+
+What frameworks' sessions are built on. A framework reads a session at the beginning of a request and
+writes what has changed at its end. Other requests of the same visitor may write in between: a document is
+written if it is still what was read; if not, only the keys that the request has changed are merged into
+what is there now. A document that has ended meanwhile stays ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+import orjson
+
+from . import validation as check
+from .errors import InvalidFormat, InvalidValue
+from .plain import plain
+from .record import Record, new_record
+from .sessions import Held, Making, counter_life
+from .store.operations import Item
+from .tokens import ALPHABET, NAME_LENGTH, TAG, Life, hashed
+
+if TYPE_CHECKING:
+    from .cache import NoCache
+    from .fleet import Fleet
+    from .nodes import ByTag, Node
+    from .types import Session
+
+#: Changes to a document: new values by top-level key, or `REMOVED`.
+Changes = dict[str, Any]
+
+#: Where no address is known.
+NO_IP = "unknown"
+_IP_MAX = 39
+# A visitor that belongs to no user is a user of its own, so that each counts as one, and the index, which
+# is divided by users, stays even.
+_ANONYMOUS = "~"
+_ANONYMOUS_LENGTH = 16
+_NAME = re.compile(rf"[A-Za-z0-9+/]{{{NAME_LENGTH}}}", re.ASCII)
+# Under this key stands data that is encrypted.
+_SEALED = "~"
+
+_log = logging.getLogger(__name__)
+
+
+class _Marker:
+    """A value unlike all others."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+#: In `Changes`: the key is to be removed.
+REMOVED: Final = _Marker("REMOVED")
+#: For `Documents.move`: the session keeps its user.
+KEEP: Final = _Marker("KEEP")
+
+
+class Sealing(Protocol):
+    """Encrypts data."""
+
+    def seal(self, data: bytes) -> str:
+        """The data, encrypted, as ASCII text."""
+
+    def open(self, sealed: str) -> bytes | None:
+        """The data again, or None if none of the keys opens it."""
+
+
+class Document:
+    """A session as it was read: what it says, and what a write that goes over it has to know."""
+
+    __slots__ = ("held", "stored")
+
+    def __init__(self, held: Held, stored: Mapping[str, Any]) -> None:
+        self.held = held
+        self.stored = stored  # its data as it is stored, which nobody may change
+
+    @property
+    def token(self) -> str:
+        """What the visitor shows."""
+        return self.held.token
+
+    @property
+    def id(self) -> str | None:
+        """The user it belongs to, or None."""
+        user = self.held.found[1]
+        return None if user.startswith(_ANONYMOUS) else user
+
+    @property
+    def ip(self) -> str:
+        """The address that was given when it was made."""
+        return self.held.found[2]
+
+    @property
+    def ttl(self) -> int:
+        """Seconds it lives without an access; of one with a fixed end, that it was made for."""
+        return self.held.found[3]
+
+    @property
+    def left(self) -> int:
+        """Seconds until it ends if it is not used any more."""
+        fixed_left = self.held.fixed_left
+        return self.ttl if fixed_left is None else fixed_left
+
+    @property
+    def r(self) -> int:
+        """How often it was read."""
+        return int(self.held.counter.value)
+
+    @property
+    def w(self) -> int:
+        """How often it was written."""
+        return self.held.found[5]
+
+    @property
+    def idle(self) -> int:
+        """Seconds between this access and the one before."""
+        return max(0, self.held.idle)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """A deep copy of its data."""
+        data: dict[str, Any] = orjson.loads(orjson.dumps(self.stored))
+        return data
+
+    def __repr__(self) -> str:
+        return f"<Document r={self.r} w={self.w} idle={self.idle}>"
+
+
+class Device(NamedTuple):
+    """One of a user's sessions, and its name in the store, which is of no use to log in."""
+
+    name: str
+    session: Session
+
+
+def name_of(token: str) -> str:
+    """The name by which the store knows a session; `Documents.devices` shows it."""
+    return hashed(token).decode()
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
+    """What turns one document's data into another's, by top-level key; `True` is not 1, and 1 is not 1.0."""
+    changes: Changes = {key: REMOVED for key in before if key not in after}
+    for key, value in after.items():
+        if key not in before or orjson.dumps(before[key]) != orjson.dumps(value):
+            changes[key] = value
+    return changes
+
+
+class Documents:
+    """The sessions of one app as documents; made by `SessionsClient.documents`.
+
+    A token that cannot be one is unknown, without asking the store. Every call that asks can raise
+    `StoreUnavailable`; those that write, `StoreFull`, `SessionTooLarge`, and `InvalidValue` for what JSON
+    cannot hold, before any I/O: nothing is changed then.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        sessions: Callable[[], ByTag],
+        fleet: Fleet,
+        cache: NoCache,
+        sealing: Sealing | None = None,
+    ) -> None:
+        self._app = app
+        self._sessions = sessions
+        self._fleet = fleet
+        self._cache = cache
+        self._sealing = sealing
+
+    # ------------------------------------------------------------------------------ one document
+
+    def create(
+        self,
+        data: Mapping[str, Any],
+        *,
+        id: str | None = None,
+        ip: str | None = None,
+        ttl: int,
+        no_resave: bool = False,
+        ends_in: int | None = None,
+        token: str | None = None,
+    ) -> Document | None:
+        """Make a session. One round trip; one more at the first use of the app by its client.
+
+        Parameters:
+            data: JSON of any depth. Tuples become lists.
+            id: the user, 1 to 128 characters not beginning with `~`; None for a visitor who is nobody yet.
+            ip: the visitor's address; what is over 39 characters is cut off.
+            ttl: seconds it lives without an access, from 10 to 10 years.
+            no_resave: let it end at a fixed time, whether it is used or not: in `ttl` seconds or, if that is
+                given, in `ends_in` seconds, which are at most `ttl`.
+            token: the token it is to have, instead of a new one.
+
+        Returns:
+            The document. None if the token that it was to have is taken, or its server is not listed.
+        """
+        user, stored, life = _user(id), _plain(data), _life(ttl, no_resave)
+        found = new_record(user, (ip or NO_IP)[:_IP_MAX], ttl, no_resave, self._sealed(user, stored))
+        counter_left = counter_life(life) if ends_in is None else ends_in + 1
+        if token is not None:
+            check.check_token(token)
+        self._sessions()
+        made = self._fleet.create(self._app, Making(found, life, counter_left, token))
+        if made is None:
+            return None
+        held = Held(made, found, Item(b"", ttl + 1, 0), Item(b"1", counter_left, 0), 0)
+        return Document(held, stored)
+
+    def read(self, token: object) -> Document | None:
+        """Read a session, which counts as an access and renews its life. One round trip.
+
+        Returns:
+            The document, or None if it is unknown, expired or ended. So is one that is encrypted with a key
+            that is not known, or not encrypted at all though there is a key.
+        """
+        if not check.is_token(token):
+            return None
+        held = self._sessions()[token[TAG]].hold(token)
+        if held is None:
+            return None
+        stored = self._opened(held.found)
+        if stored is None:
+            _log.warning("a session of %s could not be decrypted: it counts as unknown", self._app)
+            return None
+        return Document(held, stored)
+
+    def exists(self, token: object) -> bool:
+        """Whether there is such a session, which does not count as an access. One round trip."""
+        return check.is_token(token) and self._sessions()[token[TAG]].exists(token)
+
+    def save(self, document: Document, changes: Changes, *, ends_in: int | None = None) -> Document | None:
+        """Merge changes into a session. One round trip, two more for each other writer in between.
+
+        Parameters:
+            changes: see `differences`.
+            ends_in: let a session with a fixed end live for so many seconds from now, at most its `ttl`.
+
+        Returns:
+            The document as it is now, or None if it has ended since it was read.
+        """
+        rewrite = self._merging(changes)
+        token = document.token
+        try:
+            held = self._sessions()[token[TAG]].rewrite(token, rewrite, held=document.held, ends_in=ends_in)
+        finally:
+            self._cache.drop(self._app, token)
+        return held and Document(held, self._opened(held.found) or {})
+
+    def move(
+        self,
+        document: Document,
+        changes: Changes,
+        *,
+        id: str | _Marker | None = KEEP,
+        ttl: int | None = None,
+        ends_in: int | None = None,
+    ) -> Document | None:
+        """Give a session a new token and end the old one, and on the way change it.
+
+        One round trip; two if memcached runs with `-M` or the session is larger than 4 kB; two more for
+        each other writer in between.
+
+        Parameters:
+            changes: as in `save`.
+            id: the user it belongs to from now on, None for nobody.
+            ttl: seconds it lives from now on without an access.
+            ends_in: as in `save`.
+
+        Returns:
+            The document as it is now, or None if it has ended since it was read.
+        """
+        token = document.token
+        user = document.held.found[1] if isinstance(id, _Marker) else _user(id)
+        life = _life(document.ttl if ttl is None else ttl, bool(document.held.found[4]))
+        rewrite = self._merging(changes, user, life.ttl)
+        try:
+            held = self._sessions()[token[TAG]].rotate(
+                token, rewrite=rewrite, held=document.held, life=life, ends_in=ends_in
+            )
+        finally:
+            self._cache.drop(self._app, token)
+        return held and Document(held, self._opened(held.found) or {})
+
+    def end(self, token: object) -> bool:
+        """End a session. One round trip.
+
+        Returns:
+            Whether there was one.
+        """
+        if not check.is_token(token):
+            return False
+        try:
+            return self._sessions()[token[TAG]].kill(token)
+        finally:
+            self._cache.drop(self._app, token)
+
+    def end_unchanged(self, document: Document) -> bool:
+        """End a session if nobody has written to it since it was read. Two round trips.
+
+        Returns:
+            Whether it was ended by this.
+        """
+        token = document.token
+        try:
+            return self._sessions()[token[TAG]].kill_held(document.held)
+        finally:
+            self._cache.drop(self._app, token)
+
+    # ------------------------------------------------------------------------- a user's documents
+
+    def devices(self, id: str) -> list[Device]:
+        """A user's sessions, the last used first. Changes nothing. Two round trips."""
+        check.check_id(id)
+        self._sessions()
+
+        def on_node(node: Node) -> list[tuple[bytes, Session]]:
+            return node.app(self._app).scans.named_of_user(id)
+
+        named = [pair for pairs in self._fleet.on_each(on_node) for pair in pairs]
+        return [
+            Device(name.decode(), session)
+            for name, session in sorted(named, key=lambda pair: pair[1]["idle"])
+        ]
+
+    def end_device(self, id: str, name: object) -> bool:
+        """End one of a user's sessions by its name. Two round trips.
+
+        Returns:
+            Whether there was one of this name that belongs to this user.
+        """
+        check.check_id(id)
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            return False
+        key = name.encode()
+        self._sessions()
+        try:
+            return any(self._fleet.on_each(lambda node: node.app(self._app).sessions.kill_named(key, id)))
+        finally:
+            self._cache.drop_app(self._app, id)
+
+    # ------------------------------------------------------------------------------------ inside
+
+    def _merging(
+        self, changes: Changes, user: str | None = None, ttl: int | None = None
+    ) -> Callable[[Record], Record]:
+        removed = {key for key, value in changes.items() if value is REMOVED}
+        new = _plain({key: value for key, value in changes.items() if value is not REMOVED})
+
+        def rewrite(found: Record) -> Record:
+            schema, old_user, ip, old_ttl, no_resave, w, _ = found
+            old = self._opened(found) or {}
+            data = {**{key: value for key, value in old.items() if key not in removed}, **new}
+            new_user = old_user if user is None else user
+            new_ttl = old_ttl if ttl is None else ttl
+            return schema, new_user, ip, new_ttl, no_resave, w + 1, self._sealed(new_user, data)
+
+        return rewrite
+
+    def _sealed(self, user: str, data: dict[str, Any]) -> dict[str, Any] | None:
+        if not data or self._sealing is None:
+            return data or None
+        # With its user, so that nobody can give one user's data to another.
+        return {_SEALED: self._sealing.seal(orjson.dumps([user, data]))}
+
+    def _opened(self, found: Record) -> dict[str, Any] | None:
+        _, user, _, _, _, _, d = found
+        if d is None:
+            return {}
+        sealed = d.get(_SEALED) if len(d) == 1 else None
+        if self._sealing is None:
+            return d if sealed is None else None
+        opened = self._sealing.open(sealed) if isinstance(sealed, str) else None
+        if opened is None:
+            return None
+        sealed_user, data = orjson.loads(opened)
+        return data if sealed_user == user else None
+
+
+def _user(id: str | None) -> str:
+    """What stands for the user in the store."""
+    if id is None:
+        return _ANONYMOUS + "".join(secrets.choice(ALPHABET) for _ in range(_ANONYMOUS_LENGTH))
+    check.check_id(id)
+    if id.startswith(_ANONYMOUS):
+        raise InvalidFormat(
+            f"Invalid id format: {_ANONYMOUS} at its beginning is for visitors that are nobody"
+        )
+    return id
+
+
+def _life(ttl: int, no_resave: bool) -> Life:
+    check.check_ttl(ttl)
+    return Life(ttl, no_resave)
+
+
+def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    if _SEALED in data:
+        raise InvalidValue(f"the key {_SEALED} is reserved")
+    return plain(data)

@@ -1,0 +1,78 @@
+"""Keeping sessions listed: new ones are announced, and those in use are listed again now and then."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any, NamedTuple
+
+from . import tokens
+from .errors import StoreError, StoreFull
+from .index import Index
+from .keys import AppKeys
+from .record import Record
+from .store.operations import Operation, Store
+from .tokens import Life
+
+_ATTEMPTS = 4
+#: Making a session may take this long before a wipe may mistake it for a failed one; see `wiping`.
+LONG_S = 3
+# A session that is used is listed again each quarter of its time to live, but not more often than this.
+_RELIST_LEAST_S = 60
+
+
+class New(NamedTuple):
+    """Where a session that is being stored goes, and what lists it."""
+
+    key: bytes
+    counter: bytes
+    user: bytes
+    name: bytes
+    life: Life
+    listing: list[Operation]
+
+
+class Listings:
+    """The sessions of an app on one store, as its index has to know them."""
+
+    def __init__(self, store: Store, keys: AppKeys, index: Index) -> None:
+        self._store = store
+        self._keys = keys
+        self._index = index
+
+    def new(self, name: bytes, user: bytes, life: Life, surely: bool = False) -> New:
+        """What is needed to store a session and to list it; give the answers to `confirm`."""
+        listing = self._index.listing(user, name, life, surely)
+        return New(self._keys.sessions + name, self._keys.reads + name, user, name, life, listing)
+
+    def confirm(self, new: New, listed: list[Any], started: float, deadline: float) -> None:
+        """List again a session whose listing did not take effect, or did so long ago.
+
+        In the latter case a wipe may have taken it for the rest of somebody's failure.
+        """
+        for _attempt in range(_ATTEMPTS):
+            if self._index.listed(new.user, listed) and time.monotonic() - started < LONG_S:
+                return
+            started = time.monotonic()
+            listed = self._store.run(self._index.listing(new.user, new.name, new.life), deadline=deadline)
+        raise StoreFull(self._store.server, "it has no memory left for the index")
+
+    def keep(self, found: Record, name: bytes, idle: int, deadline: float) -> None:
+        """List a session again, now and then: what it was listed in may have been evicted.
+
+        Once in each quarter of its time to live, by the first access in it. Nothing has to be remembered for
+        that, as each access tells when the one before it was; the quarters of each session begin at another
+        time. This process's idea of the store's clock may be off by one second.
+        """
+        _, user_id, _, ttl, no_resave, _, _ = found
+        period = max(_RELIST_LEAST_S, ttl // 4)
+        now = int(self._store.time()) + int.from_bytes(name[:4], "big")
+        if now // period == (now - idle - 1) // period:
+            return
+        user, life = tokens.hashed(user_id), Life(ttl, bool(no_resave))
+        # The access itself is done, and the next quarter will come.
+        with contextlib.suppress(StoreError):
+            listed = self._store.run(self._index.listing(user, name, life), deadline=deadline)
+            if not self._index.listed(user, listed):
+                again = self._store.run(self._index.listing(user, name, life), deadline=deadline)
+                self._index.listed(user, again)

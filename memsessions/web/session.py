@@ -1,0 +1,299 @@
+"""What a request does with its session, noted until it is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+
+from ..documents import KEEP, Changes, Document, check_user, differences
+from ..errors import InvalidValue, StoreUnavailable
+from ..plain import STRICT, plain
+
+# What is left for the next request stands under this key.
+_FLASHED = "~flash"
+_RESERVED = "~"
+
+
+class Codec(Protocol):
+    """Turns values into JSON and back, one top-level value at a time."""
+
+    def dump(self, value: Any) -> Any:
+        """The JSON value that stands for a value."""
+
+    def load(self, value: Any) -> Any:
+        """The value again."""
+
+
+class Loaded(NamedTuple):
+    """What the store said when a session was looked at."""
+
+    document: Document | None = None
+    outage: StoreUnavailable | None = None
+
+
+class Pending(NamedTuple):
+    """What is to be done when a session is saved."""
+
+    document: Document | None  # what it goes over
+    changes: Changes
+    emptied: bool  # nothing is left in it
+    destroyed: bool
+    regenerate: bool
+    delete_old: bool
+    user: Any  # whom it is to belong to: an id, None, or KEEP
+    outage: StoreUnavailable | None
+
+    @property
+    def moving(self) -> bool:
+        """Whether it gets a new token."""
+        return self.regenerate or self.user is not KEEP
+
+
+class Session(MutableMapping[str, Any]):
+    """A visitor's session during one request: a dict of JSON values, of any depth.
+
+    It is read from the store at the first look at it, and written by `SessionStorage.save`; in between it
+    only notes what is done with it. That nested values have changed is noticed.
+
+    Keys are strings that do not begin with `~`. Values that JSON cannot hold are refused when it is saved.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Loaded],
+        *,
+        token: str | None = None,
+        ip: str | None = None,
+        sent: bool = False,
+        codec: Codec | None = None,
+    ) -> None:
+        self._load = load
+        self._codec = codec
+        #: What the visitor showed: a token, and whether there was a cookie at all; and from where.
+        self.shown_token = token
+        self.sent = sent
+        self.ip = ip
+        self._begin(None)
+        self._loaded: Loaded | None = None
+
+    def _begin(self, document: Document | None) -> None:
+        """As if it had just been read."""
+        self._loaded = Loaded(document)
+        self._data: dict[str, Any] = {}
+        self._flashed: dict[str, Any] = {}  # in the last request
+        self._flashing: dict[str, Any] = {}  # in this one
+        self._decoded = False
+        self._destroyed = False
+        self._regenerate = False
+        self._delete_old = True
+        self._user: Any = KEEP
+
+    # ------------------------------------------------------------------------------------- state
+
+    @property
+    def id(self) -> str | None:
+        """The token under which it is stored, which is secret. A new session has none until it is saved."""
+        document = self.opened().document
+        return None if document is None else document.token
+
+    @property
+    def user_id(self) -> str | None:
+        """The user it belongs to, or None."""
+        if self._user is not KEEP:
+            user: str | None = self._user
+            return user
+        document = self.opened().document
+        return None if document is None else document.id
+
+    @property
+    def new(self) -> bool:
+        """Whether there is nothing of it in the store."""
+        return self.opened().document is None
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is something to save."""
+        return self._destroyed or self._regenerate or self._user is not KEEP or bool(self._changes())
+
+    @property
+    def accessed(self) -> bool:
+        """Whether anything was asked of it, so that the response depends on the visitor."""
+        return self._decoded or self._regenerate or self._user is not KEEP
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether `destroy` was called in this request."""
+        return self._destroyed
+
+    @property
+    def unavailable(self) -> bool:
+        """Whether the store could not be asked, and `on_outage="anonymous"` made this an empty session."""
+        return self.opened().outage is not None
+
+    # -------------------------------------------------------------------------------------- data
+
+    def __getitem__(self, key: str) -> Any:
+        self._look()
+        return self._data[key] if key in self._data else self._flashed[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._look()
+        _check_key(key)
+        self._data[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        self._look()
+        if key in self._data:
+            del self._data[key]
+        else:
+            del self._flashed[key]
+
+    def __iter__(self) -> Iterator[str]:
+        self._look()
+        return iter({**self._flashed, **self._data})
+
+    def __len__(self) -> int:
+        self._look()
+        return len({**self._flashed, **self._data})
+
+    def __contains__(self, key: object) -> bool:
+        self._look()
+        return key in self._data or key in self._flashed
+
+    def clear(self) -> None:
+        """Remove all data; its user stays, see `bind` and `destroy`."""
+        self._look()
+        self._data, self._flashed, self._flashing = {}, {}, {}
+
+    def set(self, key: str, value: Any) -> None:
+        """The same as `session[key] = value`."""
+        self[key] = value
+
+    def unset(self, key: str) -> None:
+        """Remove a key; nothing happens if it is not there."""
+        self.pop(key, None)
+
+    def has(self, key: str) -> bool:
+        """The same as `key in session`."""
+        return key in self
+
+    def flash(self, key: str, value: Any) -> None:
+        """Leave a value for the next request of the visitor that looks at the session, and for that one only.
+
+        There it reads like any other key.
+        """
+        self._look()
+        _check_key(key)
+        self._flashing[key] = value
+
+    # ---------------------------------------------------------------------------------- identity
+
+    def regenerate_id(self, delete_old: bool = True) -> None:
+        """Give it a new id when it is saved, as for a password that was entered again.
+
+        Parameters:
+            delete_old: end the session with the old id. If not, that stays as it was read.
+        """
+        self._regenerate = True
+        self._delete_old = delete_old
+
+    def bind(self, user_id: str | None) -> None:
+        """Say which user it belongs to, at log-in, and give it a new id when it is saved.
+
+        From then on it is among the user's sessions, and ends with them.
+
+        Parameters:
+            user_id: 1 to 128 characters not beginning with `~`; None for nobody any more.
+
+        Raises:
+            InvalidFormat, MissingParameter: it is none.
+        """
+        if user_id is not None:
+            check_user(user_id)
+        self._user = user_id
+
+    def destroy(self) -> None:
+        """End it when it is saved. What is put into it after this goes into a new session of nobody's."""
+        self._begin(None)
+        self._decoded = self._destroyed = True
+
+    def __repr__(self) -> str:
+        if self._loaded is None:
+            return f"<{type(self).__name__}, not read>"
+        state = "destroyed" if self._destroyed else "new" if self._loaded.document is None else "stored"
+        return f"<{type(self).__name__}, {state}>"
+
+    # ----------------------------------------------------------------------------------- storage
+
+    def opened(self) -> Loaded:
+        """What the store says of it; asked once."""
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    def pending(self) -> Pending | None:
+        """What is to be saved, or None. Raises `InvalidValue` for what JSON cannot hold."""
+        if self._loaded is None and not self.accessed:
+            return None
+        document, outage = self.opened()
+        changes = self._changes()
+        pending = Pending(
+            document,
+            changes,
+            self._decoded and not self._data and not self._flashing,
+            self._destroyed,
+            self._regenerate,
+            self._delete_old,
+            self._user,
+            outage,
+        )
+        return pending if changes or self._destroyed or pending.moving else None
+
+    def saved(self, document: Document | None) -> None:
+        """It is stored as this document now, or not at all."""
+        self._begin(document)
+
+    # ------------------------------------------------------------------------------------ inside
+
+    def _look(self) -> None:
+        """Decode its data."""
+        if self._decoded:
+            return
+        document = self.opened().document
+        if document is not None:
+            data = document.data
+            self._flashed = self._from_json(data.pop(_FLASHED, {}))
+            self._data = self._from_json(data)
+        self._decoded = True
+
+    def _changes(self) -> Changes:
+        if not self._decoded:
+            return {}
+        after = self._to_json(self._data)
+        if self._flashing:
+            after[_FLASHED] = self._to_json(self._flashing)
+        document = self.opened().document
+        before = {} if document is None else document.stored
+        try:
+            if orjson.dumps(after, option=STRICT) == orjson.dumps(before):
+                return {}
+        except TypeError:
+            pass  # `plain` tells where and what
+        return differences(before, plain(after))
+
+    def _to_json(self, values: dict[str, Any]) -> dict[str, Any]:
+        if self._codec is None:
+            return dict(values)
+        return {key: self._codec.dump(value) for key, value in values.items()}
+
+    def _from_json(self, values: dict[str, Any]) -> dict[str, Any]:
+        if self._codec is None:
+            return values
+        return {key: self._codec.load(value) for key, value in values.items()}
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str) or key.startswith(_RESERVED):
+        raise InvalidValue(f"a key of a session must be a string that does not begin with {_RESERVED}")
