@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import validation as check
+from ..changes import differences
 from ..client import SessionsClient
-from ..documents import Document, differences
+from ..documents import Document
 from ..errors import SessionEnded
 from ..plain import plain
 from .encryption import Encryption, Keys
@@ -73,9 +74,7 @@ class SessionStore:
             InvalidValue, SessionTooLarge, StoreFull: the data cannot be kept; what was stored is unchanged.
         """
         if sid is None:
-            created = self._documents.create(data, ttl=self._ttl)
-            assert created is not None  # only one that is to have a given id can be refused
-            return created.token
+            return self._documents.create(data, ttl=self._ttl).token
         check.check_token(sid)
         document = data.document if isinstance(data, Data) else None
         if document is None or document.token != sid:
