@@ -142,14 +142,17 @@ class SessionStorage:
         pending = session.pending()
         if pending is None:
             return None
-        if pending.ending:
-            self._documents.end(session.shown_token)
-        elif pending.outage is not None:
-            if pending.moving:
+        try:
+            if pending.ending:
+                self._documents.end(session.shown_token)
+            elif pending.outage is not None:
                 raise pending.outage
-            _log.warning("what a request put into its session is lost: %s", pending.outage)
+            document = self._stored(session, pending)
+        except StoreUnavailable as error:
+            if pending.ending or pending.moving or not self._anonymous:
+                raise
+            _log.warning("what a request put into its session is lost: %s", error)
             return None
-        document = self._stored(session, pending)
         session.saved(document)
         if document is not None:
             return document.token if self._signer is None else self._signer.sign(document.token)
