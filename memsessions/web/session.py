@@ -15,6 +15,7 @@ from ..plain import STRICT, plain
 # What is left for the next request stands under this key.
 _FLASHED = "~flash"
 _RESERVED = "~"
+_EXACT = STRICT | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 class Codec(Protocol):
@@ -85,7 +86,9 @@ class Session(MutableMapping[str, Any]):
 
     def _set_data(self, base: dict[str, Any], data: dict[str, Any], flashed: dict[str, Any]) -> None:
         self._base = base  # what this session knows to be stored
+        self._after = base  # what is to be stored, as it was last asked
         self._data = data
+        self._assigned: set[str] = set()  # the keys that were given a value
         self._flashed = flashed  # in the last request
         self._flashing: dict[str, Any] = {}  # in this one
         self._decoded = True
@@ -154,6 +157,7 @@ class Session(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         self._look()
         _check_key(key)
+        self._assigned.add(key)
         self._data[key] = value
 
     def __delitem__(self, key: str) -> None:
@@ -265,8 +269,8 @@ class Session(MutableMapping[str, Any]):
 
     def saved(self, document: Document | None) -> None:
         """It is stored as this document now, or not at all. It can be used and saved again."""
-        if self._decoded:
-            self._base = plain(self._outgoing())
+        self._base = self._after
+        self._assigned.clear()
         self._loaded = Loaded(document)
         self.shown_token = None if document is None else document.token
         self._ending = False
@@ -284,28 +288,34 @@ class Session(MutableMapping[str, Any]):
         flashed = self._from_json(data.pop(_FLASHED, {}))
         self._set_data(dict(base), self._from_json(data), flashed)
 
-    def _outgoing(self) -> dict[str, Any]:
-        """Its data as it is to be stored."""
-        data = self._to_json(self._data)
-        if self._flashing:
-            data[_FLASHED] = self._to_json(self._flashing)
-        return data
-
     def _changes(self) -> Changes:
         if not self._decoded:
             return {}
-        after = self._outgoing()
+        after = {key: self._json(key, value) for key, value in self._data.items()}
+        if self._flashing:
+            after[_FLASHED] = {key: self._dumped(value) for key, value in self._flashing.items()}
         try:
             if orjson.dumps(after, option=STRICT) == orjson.dumps(self._base):
+                self._after = self._base
                 return {}
         except TypeError:
             pass  # `plain` tells where and what
-        return differences(self._base, plain(after))
+        self._after = plain(after)
+        return differences(self._base, self._after)
 
-    def _to_json(self, values: dict[str, Any]) -> dict[str, Any]:
-        if self._codec is None:
-            return dict(values)
-        return {key: self._codec.dump(value) for key, value in values.items()}
+    def _json(self, key: str, value: Any) -> Any:
+        """What stands for a value. That it has not changed is found out faster than by coding it."""
+        if self._codec is not None and key in self._base and key not in self._assigned:
+            stored = self._base[key]
+            try:
+                if orjson.dumps(value, option=_EXACT) == orjson.dumps(stored):
+                    return stored
+            except TypeError:
+                pass  # it is to be coded
+        return self._dumped(value)
+
+    def _dumped(self, value: Any) -> Any:
+        return value if self._codec is None else self._codec.dump(value)
 
     def _from_json(self, values: dict[str, Any]) -> dict[str, Any]:
         if self._codec is None:
