@@ -10,7 +10,7 @@ import orjson
 from ..changes import KEEP, Changes, differences
 from ..documents import Document, check_user
 from ..errors import InvalidValue, StoreUnavailable
-from ..plain import STRICT, plain
+from ..plain import STRICT
 
 # What is left for the next request stands under this key.
 _FLASHED = "~flash"
@@ -86,9 +86,9 @@ class Session(MutableMapping[str, Any]):
 
     def _set_data(self, base: dict[str, Any], data: dict[str, Any], flashed: dict[str, Any]) -> None:
         self._base = base  # what this session knows to be stored
-        self._after = base  # what is to be stored, as it was last asked
         self._data = data
         self._assigned: set[str] = set()  # the keys that were given a value
+        self._saving: Changes = {}
         self._flashed = flashed  # in the last request
         self._flashing: dict[str, Any] = {}  # in this one
         self._decoded = True
@@ -256,11 +256,11 @@ class Session(MutableMapping[str, Any]):
         return self._loaded
 
     def pending(self) -> Pending | None:
-        """What is to be saved, or None. Raises `InvalidValue` for what JSON cannot hold."""
+        """What is to be saved, or None."""
         if not self.accessed:
             return None
         document, outage, _ = self.opened()
-        changes = self._changes()
+        changes = self._saving = self._changes()
         emptied = self._decoded and not self._data and not self._flashing
         move = self._regenerate, self._delete_old, self._user
         pending = Pending(document, changes, emptied, self._ending, *move, outage)
@@ -269,7 +269,12 @@ class Session(MutableMapping[str, Any]):
 
     def saved(self, document: Document | None) -> None:
         """It is stored as this document now, or not at all. It can be used and saved again."""
-        self._base = self._after
+        # Of what others have changed meanwhile this session knows nothing, and will not change it back.
+        stored = {} if document is None else document.stored
+        for key in self._saving:
+            self._base.pop(key, None)
+            if key in stored:
+                self._base[key] = stored[key]
         self._assigned.clear()
         self._loaded = Loaded(document)
         self.shown_token = None if document is None else document.token
@@ -294,14 +299,7 @@ class Session(MutableMapping[str, Any]):
         after = {key: self._json(key, value) for key, value in self._data.items()}
         if self._flashing:
             after[_FLASHED] = {key: self._dumped(value) for key, value in self._flashing.items()}
-        try:
-            if orjson.dumps(after, option=STRICT) == orjson.dumps(self._base):
-                self._after = self._base
-                return {}
-        except TypeError:
-            pass  # `plain` tells where and what
-        self._after = plain(after)
-        return differences(self._base, self._after)
+        return differences(self._base, after)
 
     def _json(self, key: str, value: Any) -> Any:
         """What stands for a value. That it has not changed is found out faster than by coding it."""
