@@ -7,8 +7,9 @@ from datetime import datetime, timedelta, timezone
 from typing import Literal, TypedDict
 
 from .. import validation as check
+from ..changes import KEEP, applied
 from ..client import SessionsClient
-from ..documents import KEEP, REMOVED, Document, name_of
+from ..documents import Document, name_of
 from ..errors import ConfigurationError, InvalidValue, SessionEnded, StoreUnavailable
 from ..servers import Addresses
 from .encryption import Encryption, Keys
@@ -265,9 +266,8 @@ class SessionStorage:
         if document is None:
             return self._created(session, pending, user)
         if pending.regenerate and not pending.delete_old:
-            data = {**document.stored, **changes}
-            kept = {key: value for key, value in data.items() if value is not REMOVED}
-            return self._documents.create(kept, id=user, ip=document.ip, ttl=self._ttl)
+            data = applied(document.stored, changes)
+            return self._documents.create(data, id=user, ip=document.ip, ttl=self._ttl)
         if pending.emptied and user is None and self._documents.end_unchanged(document):
             return None
         if pending.moving:
