@@ -67,7 +67,7 @@ class MemSessions:
         app.session_interface = interface
         app.extensions[_NAME] = interface
         register(app)
-        _connect_log_out(app)
+        _connect_flask_login(app)
 
 
 class MemSessionInterface(SessionInterface):
@@ -262,13 +262,22 @@ def _here() -> tuple[MemSessionInterface, FlaskSession, str | None]:
     return interface, session, session.user_id
 
 
-def _connect_log_out(app: Flask) -> None:
-    """Learn of Flask-Login's log-outs, which do not know of outages that look like an empty session."""
+def _connect_flask_login(app: Flask) -> None:
+    """Learn of Flask-Login's log-ins and log-outs where it is installed; it says them by signals."""
     try:
-        from flask_login import user_logged_out
+        from flask_login import user_logged_in, user_logged_out, user_login_confirmed
     except ImportError:
         return
+    user_logged_in.connect(_logged_in, app)
+    user_login_confirmed.connect(_logged_in, app)
     user_logged_out.connect(_logged_out, app)
+
+
+def _logged_in(_app: Flask, **_about: Any) -> None:
+    # Of the user who was there already, too: no key changes then.
+    session = current()
+    if isinstance(session, FlaskSession):
+        session.regenerate_id()
 
 
 def _logged_out(_app: Flask, **_about: Any) -> None:
