@@ -240,6 +240,7 @@ class Documents:
         changes: Changes,
         *,
         id: str | Marker | None = KEEP,
+        ip: str | None = None,
         ttl: int | None = None,
         ends_in: int | None = None,
     ) -> Document | None:
@@ -251,6 +252,7 @@ class Documents:
         Parameters:
             changes: as in `save`.
             id: the user it belongs to from now on, None for nobody.
+            ip: the address that it is listed with from now on; None keeps the old one.
             ttl: seconds it lives from now on without an access.
             ends_in: as in `save`.
 
@@ -260,7 +262,7 @@ class Documents:
         token = document.token
         user = document.held.found[1] if isinstance(id, Marker) else _user(id)
         life = _life(document.ttl if ttl is None else ttl, bool(document.held.found[4]))
-        rewrite = self._merging(changes, user, life.ttl)
+        rewrite = self._merging(changes, user, life.ttl, ip)
         try:
             held = self._sessions()[token[TAG]].rotate(
                 token, rewrite=rewrite, held=document.held, life=life, ends_in=ends_in
@@ -336,16 +338,17 @@ class Documents:
         return Making(found, life, counter_life(life) if ends_in is None else ends_in + 1)
 
     def _merging(
-        self, changes: Changes, user: str | None = None, ttl: int | None = None
+        self, changes: Changes, user: str | None = None, ttl: int | None = None, ip: str | None = None
     ) -> Callable[[Record], Record]:
         changes = {**changes, **_plain(applied({}, changes))}
 
         def rewrite(found: Record) -> Record:
-            schema, old_user, ip, old_ttl, no_resave, w, _ = found
+            schema, old_user, old_ip, old_ttl, no_resave, w, _ = found
             data = applied(self._opened(found) or {}, changes)
             new_user = old_user if user is None else user
             new_ttl = old_ttl if ttl is None else ttl
-            return schema, new_user, ip, new_ttl, no_resave, w + 1, self._sealed(new_user, data)
+            new_ip = (ip or old_ip)[:_IP_MAX]
+            return schema, new_user, new_ip, new_ttl, no_resave, w + 1, self._sealed(new_user, data)
 
         return rewrite
 
