@@ -100,10 +100,9 @@ class MemSessionInterface(SessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
         """The visitor's session, not read from the store before it is used."""
-        cookie = request.cookies.get(self.get_cookie_name(app))
-        session = ours(self.storage.open(cookie, request.remote_addr))
+        value = request.cookies.get(self.get_cookie_name(app))
+        session = ours(self.storage.open(value, request.remote_addr))
         session.user_key = self._user_key
-        session.cookie = cookie
         if has_request_context():
 
             def begin(response: Response) -> Response:
@@ -153,8 +152,8 @@ class MemSessionInterface(SessionInterface):
                 raise
             session.begin_anew()  # it has ended, as it was to
             return None
-        if value is None and renewing and session.cookie is not None and not session.new:
-            value = session.cookie
+        if value is None and renewing:
+            value = self.storage.cookie_value(session)
         return None if value is None else (value, expires)
 
     def _set_cookie(self, app: Flask, response: Response, value: str, expires: datetime | None) -> None:

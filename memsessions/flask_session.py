@@ -61,8 +61,6 @@ class FlaskSession(Session, SessionMixin):
         super().__init__(load, token=token, ip=ip, sent=sent, codec=codec)
         #: Under which key the user is found that it belongs to.
         self.user_key: str | None = None
-        #: As the visitor sent it.
-        self.cookie: str | None = None
         #: Whether the response is being made: what cannot be read then, is told when it is saved.
         self.answering = False
         #: The outage that kept it from being read, and whether the view was told.

@@ -39,9 +39,9 @@ def making_apps(where: Where) -> Iterator[MakeApp]:
 
 
 def interface_of(app: Flask) -> MemSessionInterface:
-    interface = app.session_interface
+    interface = app.extensions["memsessions"]
     assert isinstance(interface, MemSessionInterface)
-    assert app.extensions["memsessions"] is interface
+    assert app.session_interface is interface
     return interface
 
 

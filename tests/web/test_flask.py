@@ -44,7 +44,7 @@ def app(make: MakeApp) -> Flask:
         return {"value": session.get(key)}
 
     @app.get("/set/<key>/<value>")
-    def set(key: str, value: str) -> str:
+    def put_in(key: str, value: str) -> str:
         session[key] = value
         return "done"
 
@@ -78,8 +78,8 @@ VALUES = {
     "nested": {"list": [(NOON, b"x"), {"deep": Markup("&amp;")}]},
     "like a tag": {" t": [1, 2]},
     "like its inside": {" di": {" t__": (1,)}},
-    "empty": {"tuple": (), "list": [], "dict": {}},
-    "plain": {"text": "x", "number": 1, "fraction": 1.5, "yes": True, "none": None},
+    "empty": {"dict": {}, "list": [], "tuple": ()},
+    "plain": {"fraction": 1.5, "none": None, "number": 1, "text": "x", "yes": True},
 }
 
 
@@ -228,7 +228,7 @@ def test_caches_learn_that_a_page_used_the_session(app: Flask) -> None:
 @pytest.mark.parametrize("path", ["/clear", "/pop/key"])
 @pytest.mark.parametrize("permanent", [False, True], ids=["of the browser", "permanent"])
 def test_a_session_that_was_emptied_ends_and_its_cookie_is_deleted(
-    app: Flask, on_memcached: OnMemcached, path: str, permanent: bool
+    app: Flask, path: str, permanent: bool
 ) -> None:
     client = app.test_client()
     with client.session_transaction() as found:
@@ -300,7 +300,7 @@ def test_the_cookie_is_as_flasks_settings_say(make: MakeApp, name: str) -> None:
     root = config.get("APPLICATION_ROOT", "")
 
     @app.get("/set")
-    def set() -> str:
+    def put_in() -> str:
         session["key"] = "value"
         return "done"
 
@@ -378,15 +378,18 @@ def test_a_cookie_that_is_signed_again_is_signed_with_the_new_secret(make: MakeA
     client = old.test_client()
     put(client, key="value", _permanent=True)
 
-    def moved(app: Flask, value: str | None) -> str | None:
+    def renewed(app: Flask, value: str | None) -> str | None:
+        """What a page of this application that only reads makes of a cookie."""
         other = app.test_client()
         other.set_cookie("session", str(value))
         with other.session_transaction() as found:
-            return cookie(other) if found.get("key") == "value" else None
+            known = found.get("key") == "value"
+        return cookie(other) if known else None
 
-    assert moved(only, cookie(client)) is None
-    signed = moved(new, cookie(client))
-    assert signed is not None
+    assert renewed(only, cookie(client)) is None
+    signed = renewed(new, cookie(client))
+    assert signed not in (None, cookie(client))
+    assert renewed(only, signed) == signed
 
 
 # -------------------------------------------------------------------------------------------- flows
@@ -416,12 +419,11 @@ def test_a_stream_reads_the_session(app: Flask) -> None:
 
     @app.get("/stream")
     def stream() -> flask.Response:
-        @stream_with_context
         def chunks() -> Iterator[str]:
             yield "for "
             yield str(session["key"])
 
-        return flask.Response(chunks())
+        return flask.Response(stream_with_context(chunks()))
 
     client = app.test_client()
     put(client, key="you")
@@ -457,10 +459,10 @@ def test_a_session_belongs_to_the_user_that_a_key_names(make: MakeApp) -> None:
     client = app.test_client()
     put(client, key="value")
     tokens = [cookie(client)]
-    for user, id in ((42, "42"), ("alice", "alice"), (uuid.UUID(int=1), str(uuid.UUID(int=1)))):
+    for user in (42, "alice", uuid.UUID(int=1)):
         put(client, user=user)
         tokens.append(cookie(client))
-        assert [found["id"] for found in client_of(app).soid(APP, id)] == [id]
+        assert [found["id"] for found in client_of(app).soid(APP, str(user))] == [str(user)]
     put(client, user=None)
     tokens.append(cookie(client))
     assert len(set(tokens)) == 5
@@ -583,7 +585,7 @@ def test_one_extension_serves_several_applications_made_later(
 
 def test_the_device_list_needs_an_application_that_was_set_up() -> None:
     app = Flask("without")
-    with app.test_request_context(), pytest.raises(ValueError, match="MemSessions.init_app"):
+    with app.test_request_context(), pytest.raises(ValueError, match="memsessions"):
         devices()
 
 
@@ -605,8 +607,7 @@ def test_a_request_costs_as_many_round_trips_as_the_session_needs(
         assert client.get(path).status_code == 200
         return proxy.round_trips - before
 
-    paths = ["/nothing", "/missing-static", "/get/key", "/set/key/value", "/set/key/value", "/pop/other"]
-    paths.remove("/missing-static")
+    paths = ["/nothing", "/get/key", "/set/key/value", "/set/key/value", "/pop/other"]
     assert [trips(path) for path in paths] == [0, 1, 2, 1, 1]
     put(client, _permanent=True)
     assert [trips(path) for path in paths] == [0, 1, 1, 1, 1]
