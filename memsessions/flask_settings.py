@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from flask import Flask
@@ -13,6 +14,9 @@ from .client import SessionsClient
 from .environment import flag
 from .errors import ConfigurationError
 from .tokens import TTL_MAX_S, TTL_MIN_S
+from .validation import check_app
+from .web.encryption import Encryption
+from .web.signing import Signer
 
 _PREFIX = "MEMSESSIONS_"
 _CLIENT_SETTINGS = (
@@ -49,14 +53,28 @@ class Settings(NamedTuple):
     def of(cls, app: Flask) -> Settings:
         """Those of this application, as they are now. Raises `ConfigurationError`, naming the setting."""
         find = _Finder(app.config)
-        return cls(
-            find("APP") or _name_from(app.name),
-            _ttl(app),
-            _secrets(app) if find.flag("SIGN") else None,
-            _keys(find("ENCRYPTION_KEY")),
-            _policy(find("ON_OUTAGE") or "raise"),
-            _user_key(find("USER_KEY")),
-        )
+        name = find("APP") or _name_from(app.name)
+        secrets = _secrets(app) if find.flag("SIGN") else None
+        encryption_key = _keys(find("ENCRYPTION_KEY"))
+        with _naming(_PREFIX + "APP"):
+            check_app(name)
+        if secrets is not None:
+            with _naming("SECRET_KEY"):
+                Signer(secrets)
+        if encryption_key is not None:
+            with _naming(_PREFIX + "ENCRYPTION_KEY"):
+                Encryption(encryption_key)
+        policy, user_key = _policy(find("ON_OUTAGE") or "raise"), _user_key(find("USER_KEY"))
+        return cls(name, _ttl(app), secrets, encryption_key, policy, user_key)
+
+
+@contextlib.contextmanager
+def _naming(setting: str) -> Iterator[None]:
+    """Have an error say which setting it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigurationError(f"{setting} is not usable: {error}") from None
 
 
 class _Finder:
@@ -73,10 +91,8 @@ class _Finder:
         value = self(name)
         if value is None or isinstance(value, bool):
             return bool(value)
-        try:
+        with _naming(_PREFIX + name):
             return flag(str(value))
-        except ValueError as error:
-            raise ConfigurationError(f"{_PREFIX}{name} is not usable: {error}") from None
 
 
 def client_from(config: Mapping[str, Any]) -> SessionsClient:
