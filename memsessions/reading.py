@@ -106,6 +106,8 @@ class SessionReader:
         if item.left < touch:
             self._listings.keep(found, name, touch - item.left, deadline)
         renewed = Item(item.value, touch, item.cas)
+        # Counting answers the bare number; where the counter is stored again, it must be as wide as it was.
+        counter = counter._replace(value=counter.value.ljust(len(FIRST)))
         return self._held(Held(token, found, renewed, counter, touch - item.left))
 
     def exists(self, token: str) -> bool:

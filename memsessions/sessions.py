@@ -241,7 +241,7 @@ class AppSessions(SessionReader):
                     raise _too_large(error) from error
                 raise
             if ended is Outcome.DONE:
-                if counted is not None and copied is not None and counted.value != counter.value:
+                if counted and copied and counted.value.strip() != counter.value.strip():
                     counter = counted
                     self._run(
                         (Swap(new.counter, counted.value, counter_left, copied.cas),), deadline=deadline

@@ -94,6 +94,7 @@ class Session(MutableMapping[str, Any]):
         self._regenerate = False
         self._delete_old = True
         self._user: Any = KEEP
+        self._cleared = False
 
     # ------------------------------------------------------------------------------------- state
 
@@ -177,6 +178,7 @@ class Session(MutableMapping[str, Any]):
     def clear(self) -> None:
         """Remove all data; its user stays, see `bind` and `destroy`."""
         self._look()
+        self._cleared = True  # which is how some log out
         self._data, self._flashed, self._flashing = {}, {}, {}
 
     def set(self, key: str, value: Any) -> None:
@@ -258,7 +260,8 @@ class Session(MutableMapping[str, Any]):
         emptied = self._decoded and not self._data and not self._flashing
         move = self._regenerate, self._delete_old, self._user
         pending = Pending(document, changes, emptied, self._ending, *move, outage)
-        return pending if changes or self._ending or pending.moving else None
+        lost = self._cleared and outage is not None
+        return pending if changes or self._ending or pending.moving or lost else None
 
     def saved(self, document: Document | None) -> None:
         """It is stored as this document now, or not at all. It can be used and saved again."""
