@@ -22,7 +22,7 @@ from flask.sessions import SessionInterface, SessionMixin
 
 from .client import SessionsClient
 from .documents import name_of
-from .errors import ConfigurationError, SessionEnded
+from .errors import ConfigurationError, SessionEnded, StoreUnavailable
 from .flask_errors import ANSWERED, answer_instead, current, ours, register
 from .flask_session import FlaskSession, TaggedCodec
 from .flask_settings import Settings, client_from
@@ -90,6 +90,7 @@ class MemSessionInterface(SessionInterface):
             session_type=self.session_class,
         )
         self._user_key = settings.user_key
+        self._user_key_given = settings.user_key_given
 
     def regenerate(self, session: SessionMixin) -> None:
         """Give a session a new id when this request ends, and end the old one.
@@ -103,6 +104,7 @@ class MemSessionInterface(SessionInterface):
         value = request.cookies.get(self.get_cookie_name(app))
         session = ours(self.storage.open(value, request.remote_addr))
         session.user_key = self._user_key
+        session.wary = not (self._user_key_given or hasattr(app, "login_manager"))
         if has_request_context():
 
             def begin(response: Response) -> Response:
@@ -152,6 +154,8 @@ class MemSessionInterface(SessionInterface):
                 raise
             session.begin_anew()  # it has ended, as it was to
             return None
+        if session.left and session.dirty:  # by the anonymous policy, the change was dropped
+            raise StoreUnavailable("the store", "a log-out could not be saved")
         if value is None and renewing:
             value = self.storage.cookie_value(session)
         return None if value is None else (value, expires)
@@ -282,4 +286,4 @@ def _logged_in(_app: Flask, **_about: Any) -> None:
 def _logged_out(_app: Flask, **_about: Any) -> None:
     session = current()
     if isinstance(session, FlaskSession):
-        session.leave()
+        session.left = True

@@ -13,6 +13,8 @@ from .errors import StoreUnavailable
 from .web.session import Codec, Loaded, Session
 
 _PERMANENT = "_permanent"
+# Where Flask keeps the messages of `flash`, and from where it removes them.
+_FLASHES = "_flashes"
 # Under keys that begin so, the session itself keeps something.
 _RESERVED = "~"
 _AS_THEY_ARE = (str, int, bool, type(None))
@@ -61,6 +63,8 @@ class FlaskSession(Session, SessionMixin):
         super().__init__(load, token=token, ip=ip, sent=sent, codec=codec)
         #: Under which key the user is found that it belongs to.
         self.user_key: str | None = None
+        #: Whether nobody has said which key that is: then whatever is removed may be a log-out.
+        self.wary = False
         #: Whether the response is being made: what cannot be read then, is told when it is saved.
         self.answering = False
         #: The outage that kept it from being read, and whether the view was told.
@@ -72,7 +76,7 @@ class FlaskSession(Session, SessionMixin):
         self._modified: bool | None = None
         self._bound_by_hand = False
         self._followed = False
-        self._left = False
+        self.left = False  # whether this request logs out, as far as one can know
 
     # ------------------------------------------------------------------------------ as Flask has it
 
@@ -114,18 +118,18 @@ class FlaskSession(Session, SessionMixin):
 
     def __delitem__(self, key: str) -> None:
         super().__delitem__(key)
+        self._removing(key)
         self._changed()
 
     def clear(self) -> None:
         """Remove all data. A session that is empty ends when it is saved, unless `bind` was called."""
         super().clear()
         self._changed()
-        self._left = True
+        self.left = True
 
     def pop(self, key: str, default: Any = _NOTHING) -> Any:
         """As that of a dict."""
-        if key == self.user_key:
-            self._left = True
+        self._removing(key)
         return super().pop(key) if default is _NOTHING else super().pop(key, default)
 
     def bind(self, user_id: str | None) -> None:
@@ -164,10 +168,6 @@ class FlaskSession(Session, SessionMixin):
         value = None if self.user_key is None else self.get(self.user_key)
         return None if value is None or value == "" else str(value)
 
-    def leave(self) -> None:
-        """Note that this request is a log-out."""
-        self._left = True
-
     def follow_user(self) -> None:
         """Let it belong to the user that its data names."""
         document = self.opened().document
@@ -185,7 +185,7 @@ class FlaskSession(Session, SessionMixin):
             StoreUnavailable: a log-out cannot be known to have happened.
         """
         document, outage, _ = self.opened()
-        if outage is not None and self._left:
+        if outage is not None and self.left:
             raise outage
         self.follow_user()
         if not _content(self):
@@ -218,6 +218,10 @@ class FlaskSession(Session, SessionMixin):
         self.given_up = self.answering = True
 
     # ------------------------------------------------------------------------------------ inside
+
+    def _removing(self, key: str) -> None:
+        if key == self.user_key or (self.wary and key != _FLASHES):
+            self.left = True
 
     def _changed(self) -> None:
         if self._modified is False:

@@ -48,6 +48,7 @@ class Settings(NamedTuple):
     encryption_key: Any
     on_outage: Literal["raise", "anonymous"]
     user_key: str | None
+    user_key_given: bool
 
     @classmethod
     def of(cls, app: Flask) -> Settings:
@@ -64,8 +65,9 @@ class Settings(NamedTuple):
         if encryption_key is not None:
             with _naming(_PREFIX + "ENCRYPTION_KEY"):
                 Encryption(encryption_key)
-        policy, user_key = _policy(find("ON_OUTAGE") or "raise"), _user_key(find("USER_KEY"))
-        return cls(name, _ttl(app), secrets, encryption_key, policy, user_key)
+        policy, user_key = _policy(find("ON_OUTAGE") or "raise"), find("USER_KEY")
+        checked = _user_key(user_key)
+        return cls(name, _ttl(app), secrets, encryption_key, policy, checked, user_key is not None)
 
 
 @contextlib.contextmanager

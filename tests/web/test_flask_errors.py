@@ -370,6 +370,33 @@ def test_by_policy_an_outage_between_read_and_save_is_no_log_out_either(
     assert cookie(client) == before
 
 
+@pytest.mark.parametrize("when", ["before", "between read and save"])
+@pytest.mark.parametrize(("user_key", "status"), [(None, 503), ("username", 503), ("user", 200)])
+def test_by_policy_whatever_is_removed_may_be_a_log_out_where_nobody_has_said_what_is(
+    make: MakeApp, own_memcached: Memcached, when: str, user_key: str | None, status: int
+) -> None:
+    """As in Flask's own tutorial, where `session.pop("username", None)` is one."""
+    app = make(MEMSESSIONS_ON_OUTAGE="anonymous", MEMSESSIONS_USER_KEY=user_key)
+
+    @app.get("/logout")
+    def log_out() -> str:
+        session.pop("username", None)
+        return "bye"
+
+    @app.get("/messages")
+    def messages() -> str:
+        return str(get_flashed_messages())
+
+    client = app.test_client()
+    put(client, username="alice", cart=["pears"], _flashes=[("message", "Hello.")])
+    if when == "before":
+        own_memcached.kill()
+        assert client.get("/messages").text == "[]"
+    else:
+        after(app, own_memcached.kill)
+    assert client.get("/logout").status_code == status
+
+
 # ------------------------------------------------------------------------------- ended meanwhile
 
 
