@@ -99,10 +99,9 @@ PAGE = """
   body { font: 1rem/1.5 sans-serif; max-width: 45rem; margin: 2rem auto; padding: 0 1rem }
   table { border-collapse: collapse; width: 100% }
   th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid #ccc }
-  form { display: inline }
-  #messages { background: #ffd; padding: .4rem .6rem }
+  .message { background: #ffd; padding: .4rem .6rem }
 </style>
-{% for message in get_flashed_messages() %}<p id="messages" role="status">{{ message }}</p>{% endfor %}
+{% for message in get_flashed_messages() %}<p class="message" role="status">{{ message }}</p>{% endfor %}
 """
 
 LOGIN = """
@@ -116,8 +115,9 @@ LOGIN = """
 
 SESSIONS = """
 <h1>Your active sessions</h1>
-<p>Logged in as <strong id="user">{{ current_user.id }}</strong>.
-<form method="post" action="{{ url_for('log_out') }}"><button id="log-out">Log out</button></form></p>
+<form method="post" action="{{ url_for('log_out') }}">
+  <p>Logged in as <strong id="user">{{ current_user.id }}</strong>. <button id="log-out">Log out</button></p>
+</form>
 <table id="sessions">
   <thead><tr><th>Address</th><th>Idle</th><th>Last seen</th><th></th></tr></thead>
   <tbody>

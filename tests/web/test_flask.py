@@ -168,7 +168,8 @@ def test_a_change_inside_a_value_needs_no_word(app: Flask) -> None:
 def test_the_session_tells_what_happened_to_it(app: Flask) -> None:
     with app.test_request_context():
         assert not here().modified
-        assert here().accessed  # as `flask.session` was used
+        assert "key" not in session
+        assert here().accessed
         assert here().new
         assert not here().permanent
         session["key"] = "value"
