@@ -80,6 +80,7 @@ class Session(MutableMapping[str, Any]):
         self.ip = ip
         self._loaded: Loaded | None = None
         self._destroyed = self._ending = False
+        self._seen = False  # whether anything was asked of it but its data
         self._set_data({}, {}, {})
         self._decoded = False
         self._forget_moves()
@@ -104,7 +105,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def id(self) -> str | None:
         """The token under which it is stored, which is secret. A new session has none until it is saved."""
-        document = self.opened().document
+        document = self._asked().document
         return None if document is None else document.token
 
     @property
@@ -113,13 +114,13 @@ class Session(MutableMapping[str, Any]):
         if self._user is not KEEP:
             user: str | None = self._user
             return user
-        document = self.opened().document
+        document = self._asked().document
         return None if document is None else document.id
 
     @property
     def new(self) -> bool:
         """Whether there is nothing of it in the store."""
-        return self.opened().document is None
+        return self._asked().document is None
 
     @property
     def dirty(self) -> bool:
@@ -131,12 +132,12 @@ class Session(MutableMapping[str, Any]):
         """Whether saving it gives it a new id, of which the visitor must be told."""
         if self._regenerate or self._user is not KEEP:
             return True
-        return bool(self._changes()) and self.new
+        return bool(self._changes()) and self.opened().document is None
 
     @property
     def accessed(self) -> bool:
         """Whether anything was asked of it, so that the response depends on the visitor."""
-        return self._decoded or self._regenerate or self._user is not KEEP
+        return self._seen or self._noted
 
     @property
     def destroyed(self) -> bool:
@@ -146,7 +147,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def unavailable(self) -> bool:
         """Whether the store could not be asked, and `on_outage="anonymous"` made this an empty session."""
-        return self.opened().outage is not None
+        return self._asked().outage is not None
 
     # -------------------------------------------------------------------------------------- data
 
@@ -257,7 +258,7 @@ class Session(MutableMapping[str, Any]):
 
     def pending(self) -> Pending | None:
         """What is to be saved, or None."""
-        if not self.accessed:
+        if not self._noted:
             return None
         document, outage, _ = self.opened()
         changes = self._saving = self._changes()
@@ -270,11 +271,13 @@ class Session(MutableMapping[str, Any]):
     def saved(self, document: Document | None) -> None:
         """It is stored as this document now, or not at all. It can be used and saved again."""
         # Of what others have changed meanwhile this session knows nothing, and will not change it back.
-        stored = {} if document is None else document.stored
-        for key in self._saving:
-            self._base.pop(key, None)
-            if key in stored:
-                self._base[key] = stored[key]
+        if document is None:
+            self._base = {}
+        else:
+            for key in self._saving:
+                self._base.pop(key, None)
+                if key in document.stored:
+                    self._base[key] = document.stored[key]
         self._assigned.clear()
         self._loaded = Loaded(document)
         self.shown_token = None if document is None else document.token
@@ -282,6 +285,15 @@ class Session(MutableMapping[str, Any]):
         self._forget_moves()
 
     # ------------------------------------------------------------------------------------ inside
+
+    @property
+    def _noted(self) -> bool:
+        """Whether there can be anything to save."""
+        return self._decoded or self._regenerate or self._user is not KEEP
+
+    def _asked(self) -> Loaded:
+        self._seen = True
+        return self.opened()
 
     def _look(self) -> None:
         """Decode its data."""

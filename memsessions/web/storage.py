@@ -250,7 +250,7 @@ class SessionStorage:
             saved = self._documents.move(document, changes, id=pending.user, ip=ip)
         else:
             saved = self._documents.save(document, changes)
-        if saved is None:
+        if saved is None and not (pending.emptied and user is None):
             raise SessionEnded("the session was ended while this request was changing it")
         return saved
 

@@ -20,13 +20,13 @@ from flask import Flask, Request, Response, after_this_request, current_app, has
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionInterface, SessionMixin
 
-from .client import SessionsClient
-from .documents import name_of
-from .errors import ConfigurationError, SessionEnded, StoreUnavailable
-from .flask_errors import ANSWERED, answer_instead, current, ours, register
-from .flask_session import FlaskSession, TaggedCodec
-from .flask_settings import Settings, client_from
-from .web import Device, SessionStorage
+from ..client import SessionsClient
+from ..documents import name_of
+from ..errors import ConfigurationError, SessionEnded, StoreUnavailable
+from ..web import Device, SessionStorage
+from .errors import ANSWERED, answer_instead, current, ours, register
+from .session import FlaskSession, TaggedCodec
+from .settings import Settings, client_from
 
 __all__ = [
     "FlaskSession",

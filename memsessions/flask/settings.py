@@ -10,13 +10,13 @@ from typing import Any, Literal, NamedTuple
 
 from flask import Flask
 
-from .client import SessionsClient
-from .environment import flag
-from .errors import ConfigurationError
-from .tokens import TTL_MAX_S, TTL_MIN_S
-from .validation import check_app
-from .web.encryption import Encryption
-from .web.signing import Signer
+from ..client import SessionsClient
+from ..environment import flag
+from ..errors import ConfigurationError
+from ..tokens import TTL_MAX_S, TTL_MIN_S
+from ..validation import check_app
+from ..web.encryption import Encryption
+from ..web.signing import Signer
 
 _PREFIX = "MEMSESSIONS_"
 _CLIENT_SETTINGS = (

@@ -9,8 +9,8 @@ from flask import Flask, Response, current_app
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import Conflict, HTTPException, ServiceUnavailable
 
-from .errors import ConfigurationError, SessionEnded, StoreError, StoreFull, StoreUnavailable
-from .flask_session import FlaskSession
+from ..errors import ConfigurationError, SessionEnded, StoreError, StoreFull, StoreUnavailable
+from .session import FlaskSession
 
 #: What has an answer of its own when a session cannot be saved. Anything else is the application's fault.
 ANSWERED = (StoreUnavailable, StoreFull, SessionEnded)

@@ -9,8 +9,8 @@ from typing import Any
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionMixin
 
-from .errors import StoreUnavailable
-from .web.session import Codec, Loaded, Session
+from ..errors import StoreUnavailable
+from ..web.session import Codec, Loaded, Session
 
 _PERMANENT = "_permanent"
 # Where Flask keeps the messages of `flash`, and from where it removes them.
