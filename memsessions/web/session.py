@@ -10,7 +10,7 @@ import orjson
 from ..changes import KEEP, Changes, differences
 from ..documents import Document, check_user
 from ..errors import InvalidValue, StoreUnavailable
-from ..plain import STRICT, plain
+from ..plain import STRICT
 
 # What is left for the next request stands under this key.
 _FLASHED = "~flash"
@@ -80,15 +80,16 @@ class Session(MutableMapping[str, Any]):
         self.ip = ip
         self._loaded: Loaded | None = None
         self._destroyed = self._ending = False
+        self._seen = False  # whether anything was asked of it but its data
         self._set_data({}, {}, {})
         self._decoded = False
         self._forget_moves()
 
     def _set_data(self, base: dict[str, Any], data: dict[str, Any], flashed: dict[str, Any]) -> None:
         self._base = base  # what this session knows to be stored
-        self._after = base  # what is to be stored, as it was last asked
         self._data = data
         self._assigned: set[str] = set()  # the keys that were given a value
+        self._saving: Changes = {}
         self._flashed = flashed  # in the last request
         self._flashing: dict[str, Any] = {}  # in this one
         self._decoded = True
@@ -104,7 +105,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def id(self) -> str | None:
         """The token under which it is stored, which is secret. A new session has none until it is saved."""
-        document = self.opened().document
+        document = self._asked().document
         return None if document is None else document.token
 
     @property
@@ -113,13 +114,13 @@ class Session(MutableMapping[str, Any]):
         if self._user is not KEEP:
             user: str | None = self._user
             return user
-        document = self.opened().document
+        document = self._asked().document
         return None if document is None else document.id
 
     @property
     def new(self) -> bool:
         """Whether there is nothing of it in the store."""
-        return self.opened().document is None
+        return self._asked().document is None
 
     @property
     def dirty(self) -> bool:
@@ -131,12 +132,12 @@ class Session(MutableMapping[str, Any]):
         """Whether saving it gives it a new id, of which the visitor must be told."""
         if self._regenerate or self._user is not KEEP:
             return True
-        return bool(self._changes()) and self.new
+        return bool(self._changes()) and self.opened().document is None
 
     @property
     def accessed(self) -> bool:
         """Whether anything was asked of it, so that the response depends on the visitor."""
-        return self._decoded or self._regenerate or self._user is not KEEP
+        return self._seen or self._noted
 
     @property
     def destroyed(self) -> bool:
@@ -146,7 +147,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def unavailable(self) -> bool:
         """Whether the store could not be asked, and `on_outage="anonymous"` made this an empty session."""
-        return self.opened().outage is not None
+        return self._asked().outage is not None
 
     # -------------------------------------------------------------------------------------- data
 
@@ -256,11 +257,11 @@ class Session(MutableMapping[str, Any]):
         return self._loaded
 
     def pending(self) -> Pending | None:
-        """What is to be saved, or None. Raises `InvalidValue` for what JSON cannot hold."""
-        if not self.accessed:
+        """What is to be saved, or None."""
+        if not self._noted:
             return None
         document, outage, _ = self.opened()
-        changes = self._changes()
+        changes = self._saving = self._changes()
         emptied = self._decoded and not self._data and not self._flashing
         move = self._regenerate, self._delete_old, self._user
         pending = Pending(document, changes, emptied, self._ending, *move, outage)
@@ -269,7 +270,14 @@ class Session(MutableMapping[str, Any]):
 
     def saved(self, document: Document | None) -> None:
         """It is stored as this document now, or not at all. It can be used and saved again."""
-        self._base = self._after
+        # Of what others have changed meanwhile this session knows nothing, and will not change it back.
+        if document is None:
+            self._base = {}
+        else:
+            for key in self._saving:
+                self._base.pop(key, None)
+                if key in document.stored:
+                    self._base[key] = document.stored[key]
         self._assigned.clear()
         self._loaded = Loaded(document)
         self.shown_token = None if document is None else document.token
@@ -277,6 +285,15 @@ class Session(MutableMapping[str, Any]):
         self._forget_moves()
 
     # ------------------------------------------------------------------------------------ inside
+
+    @property
+    def _noted(self) -> bool:
+        """Whether there can be anything to save."""
+        return self._decoded or self._regenerate or self._user is not KEEP
+
+    def _asked(self) -> Loaded:
+        self._seen = True
+        return self.opened()
 
     def _look(self) -> None:
         """Decode its data."""
@@ -294,14 +311,7 @@ class Session(MutableMapping[str, Any]):
         after = {key: self._json(key, value) for key, value in self._data.items()}
         if self._flashing:
             after[_FLASHED] = {key: self._dumped(value) for key, value in self._flashing.items()}
-        try:
-            if orjson.dumps(after, option=STRICT) == orjson.dumps(self._base):
-                self._after = self._base
-                return {}
-        except TypeError:
-            pass  # `plain` tells where and what
-        self._after = plain(after)
-        return differences(self._base, self._after)
+        return differences(self._base, after)
 
     def _json(self, key: str, value: Any) -> Any:
         """What stands for a value. That it has not changed is found out faster than by coding it."""
