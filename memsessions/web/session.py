@@ -280,6 +280,7 @@ class Session(MutableMapping[str, Any]):
         self._assigned.clear()
         self._loaded = Loaded(document)
         self.shown_token = None if document is None else document.token
+        self.sent = self.sent or document is not None  # it is on its way
         self._ending = False
         self._forget_moves()
 
