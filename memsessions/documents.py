@@ -193,7 +193,9 @@ class Documents:
         """
         check.check_token(token)
         stored = _plain(data)
-        making = self._making(stored, _user(id), ip, token_life(token), None)
+        # Whoever is too late has listed the session, too: it must be for the same visitor.
+        user = _ANONYMOUS + name_of(token)[:_ANONYMOUS_LENGTH] if id is None else _user(id)
+        making = self._making(stored, user, ip, token_life(token), None)
         self._sessions()
         adopted = self._fleet.adopt(self._app, token, making)
         return _made(token, making, stored) if adopted else None
