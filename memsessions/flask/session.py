@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionMixin
 
@@ -17,6 +18,7 @@ _PERMANENT = "_permanent"
 _FLASHES = "_flashes"
 # Under keys that begin so, the session itself keeps something.
 _RESERVED = "~"
+_TAGGED = b'{" '
 _AS_THEY_ARE = (str, int, bool, type(None))
 _NOTHING = object()
 
@@ -35,10 +37,21 @@ class TaggedCodec:
 
     def load(self, value: Any) -> Any:
         """The value again."""
+        if type(value) in _AS_THEY_ARE:
+            return value
+        # Most values hold no tag, which is seen at once: the key of a tag begins with a space.
+        may_be_tagged = _TAGGED in orjson.dumps(value) or self._has_other_tags()
+        return self._untagged(value) if may_be_tagged else value
+
+    def _has_other_tags(self) -> bool:
+        """Whether the application has registered tags that do not begin as Flask's own do."""
+        return not all(key.startswith(" ") for key in self._serializer.tags)
+
+    def _untagged(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return self._serializer.untag({key: self.load(item) for key, item in value.items()})
+            return self._serializer.untag({key: self._untagged(item) for key, item in value.items()})
         if isinstance(value, list):
-            return [self.load(item) for item in value]
+            return [self._untagged(item) for item in value]
         return value
 
 
