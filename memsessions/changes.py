@@ -39,18 +39,21 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     """
     changes: Changes = {key: REMOVED for key in before if key not in after}
     for key, value in after.items():
-        if key not in before or not _same(before[key], value):
+        if key not in before or not same(before[key], value):
             changes[key] = value
     return changes
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any, option: int = STRICT) -> bool:
+    """Whether two values are the same JSON; what is none, or `option` of orjson leaves out, never is."""
+    if one is other:
+        return True
     if type(one) is not type(other):
         return False
     if type(one) in _SCALARS:
         return bool(one == other)
     try:
-        return orjson.dumps(one) == orjson.dumps(other, option=STRICT)
+        return orjson.dumps(one) == orjson.dumps(other, option=option)
     except TypeError:
         return False
 

@@ -74,6 +74,9 @@ class FlaskSession(Session, SessionMixin):
         codec: Codec | None = None,
     ) -> None:
         super().__init__(load, token=token, ip=ip, sent=sent, codec=codec)
+        #: The cookie as the visitor sent it, and whether it may have to last longer or shorter from now on.
+        self.cookie: str | None = None
+        self.cookie_life_changed = False
         #: Under which key the user is found that it belongs to.
         self.user_key: str | None = None
         #: Whether nobody has said which key that is: then whatever is removed may be a log-out.
@@ -127,6 +130,7 @@ class FlaskSession(Session, SessionMixin):
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
+        self.cookie_life_changed |= key == _PERMANENT
         self._changed()
 
     def __delitem__(self, key: str) -> None:

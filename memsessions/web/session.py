@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from ..changes import KEEP, Changes, differences
+from ..changes import KEEP, Changes, differences, same
 from ..documents import Document, check_user
 from ..errors import InvalidValue, StoreUnavailable
 from ..plain import STRICT
@@ -317,11 +317,8 @@ class Session(MutableMapping[str, Any]):
         """What stands for a value. That it has not changed is found out faster than by coding it."""
         if self._codec is not None and key in self._base and key not in self._assigned:
             stored = self._base[key]
-            try:
-                if orjson.dumps(value, option=_EXACT) == orjson.dumps(stored):
-                    return stored
-            except TypeError:
-                pass  # it is to be coded
+            if same(stored, value, _EXACT):
+                return stored
         return self._dumped(value)
 
     def _dumped(self, value: Any) -> Any:
