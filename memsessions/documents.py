@@ -129,6 +129,10 @@ def name_of(token: str) -> str:
     return hashed(token).decode()
 
 
+class _Unreadable(Exception):
+    """Somebody has encrypted a session anew, with a key that is not known here."""
+
+
 class Documents:
     """The sessions of one app as documents; made by `SessionsClient.documents`.
 
@@ -226,10 +230,13 @@ class Documents:
         Returns:
             The document as it is now, or None if it has ended since it was read.
         """
+        _check_end(ends_in, document.ttl)
         rewrite = self._merging(changes)
         token = document.token
         try:
             held = self._sessions()[token[TAG]].rewrite(token, rewrite, held=document.held, ends_in=ends_in)
+        except _Unreadable:
+            return None
         finally:
             self._cache.drop(self._app, token)
         return held and Document(held, self._opened(held.found) or {})
@@ -262,11 +269,14 @@ class Documents:
         token = document.token
         user = document.held.found[1] if isinstance(id, Marker) else _user(id)
         life = _life(document.ttl if ttl is None else ttl, bool(document.held.found[4]))
+        _check_end(ends_in, life.ttl)
         rewrite = self._merging(changes, user, life.ttl, ip)
         try:
             held = self._sessions()[token[TAG]].rotate(
                 token, rewrite=rewrite, held=document.held, life=life, ends_in=ends_in
             )
+        except _Unreadable:
+            return None
         finally:
             self._cache.drop(self._app, token)
         return held and Document(held, self._opened(held.found) or {})
@@ -333,6 +343,7 @@ class Documents:
     def _making(
         self, stored: dict[str, Any], user: str, ip: str | None, life: Life, ends_in: int | None
     ) -> Making:
+        _check_end(ends_in, life.ttl)
         address = (ip or NO_IP)[:_IP_MAX]
         found = new_record(user, address, life.ttl, life.no_resave, self._sealed(user, stored))
         return Making(found, life, counter_life(life) if ends_in is None else ends_in + 1)
@@ -344,7 +355,10 @@ class Documents:
 
         def rewrite(found: Record) -> Record:
             schema, old_user, old_ip, old_ttl, no_resave, w, _ = found
-            data = applied(self._opened(found) or {}, changes)
+            old = self._opened(found)
+            if old is None:
+                raise _Unreadable
+            data = applied(old, changes)
             new_user = old_user if user is None else user
             new_ttl = old_ttl if ttl is None else ttl
             new_ip = (ip or old_ip)[:_IP_MAX]
@@ -393,6 +407,14 @@ def _made(token: str, making: Making, stored: dict[str, Any]) -> Document:
     # What a later write goes over has to be read then: its unique is not known.
     item, counter = Item(b"", making.life.ttl + 1, 0), Item(b"1", making.counter_left, 0)
     return Document(Held(token, making.record, item, counter, 0), stored)
+
+
+def _check_end(ends_in: object, ttl: int) -> None:
+    """None, or 1 to `ttl` seconds: memcached takes less for no end at all."""
+    if ends_in is None:
+        return
+    if isinstance(ends_in, bool) or not isinstance(ends_in, int) or not 1 <= ends_in <= ttl:
+        raise InvalidValue("ends_in must be an integer from 1 to ttl")
 
 
 def _life(ttl: int, no_resave: bool) -> Life:

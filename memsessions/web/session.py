@@ -162,11 +162,10 @@ class Session(MutableMapping[str, Any]):
         self._data[key] = value
 
     def __delitem__(self, key: str) -> None:
-        self._look()
-        if key in self._data:
-            del self._data[key]
-        else:
-            del self._flashed[key]
+        if key not in self:
+            raise KeyError(key)
+        self._data.pop(key, None)
+        self._flashed.pop(key, None)
 
     def __iter__(self) -> Iterator[str]:
         self._look()
@@ -281,6 +280,7 @@ class Session(MutableMapping[str, Any]):
         self._assigned.clear()
         self._loaded = Loaded(document)
         self.shown_token = None if document is None else document.token
+        self.sent = self.sent or document is not None  # it is on its way
         self._ending = False
         self._forget_moves()
 

@@ -6,7 +6,7 @@ import logging
 from typing import Literal
 
 from .. import validation as check
-from ..changes import KEEP, applied
+from ..changes import KEEP, Changes, applied
 from ..client import SessionsClient
 from ..documents import Document
 from ..errors import ConfigurationError, InvalidValue, SessionEnded, StoreUnavailable
@@ -18,6 +18,8 @@ from .signing import Secrets, Signer
 
 #: A week, in seconds.
 DEFAULT_TTL = 604_800
+
+_ENDED = "the session was ended while this request was changing it"
 
 _log = logging.getLogger(__name__)
 
@@ -156,7 +158,8 @@ class SessionStorage:
         session.saved(document)
         if document is not None:
             return self.cookie_value(session)
-        return "" if session.sent else None
+        known = pending.document is not None or pending.ending
+        return "" if session.sent and known else None
 
     def cookie_value(self, session: Session) -> str | None:
         """The cookie of a session as it is stored, to send it once more; None if there is none of it."""
@@ -240,19 +243,28 @@ class SessionStorage:
         if document is None:
             return self._created(session, pending, user)
         if pending.regenerate and not pending.delete_old:
-            data = applied(document.stored, changes)
-            return self._documents.create(data, id=user, ip=document.ip, ttl=self._ttl)
-        if pending.emptied and user is None and self._documents.end_unchanged(document):
+            saved = self._copied(document, changes, user)
+        elif pending.emptied and user is None and self._documents.end_unchanged(document):
             return None
-        if pending.moving:
+        elif pending.moving:
             # Who logs in is listed with the address of the log-in.
             ip = None if pending.user is KEEP else session.ip
             saved = self._documents.move(document, changes, id=pending.user, ip=ip)
         else:
             saved = self._documents.save(document, changes)
         if saved is None and not (pending.emptied and user is None):
-            raise SessionEnded("the session was ended while this request was changing it")
+            raise SessionEnded(_ENDED)
         return saved
+
+    def _copied(self, document: Document, changes: Changes, user: str | None) -> Document | None:
+        """Another session with its data; None if it has ended."""
+        data = applied(document.stored, changes)
+        copy = self._documents.create(data, id=user, ip=document.ip, ttl=self._ttl)
+        # Only now: a log-out that comes after this look finds the copy, too.
+        if self._documents.exists(document.token):
+            return copy
+        self._documents.end(copy.token)
+        return None
 
     def _created(self, session: Session, pending: Pending, user: str | None) -> Document | None:
         changes = pending.changes
@@ -264,5 +276,7 @@ class SessionStorage:
                 return made
             # Another request of this visitor was first.
             if there := self._documents.read(wanted):
-                return self._documents.save(there, changes)
+                if saved := self._documents.save(there, changes):
+                    return saved
+                raise SessionEnded(_ENDED)
         return self._documents.create(changes, id=user, ip=session.ip, ttl=self._ttl)

@@ -18,7 +18,11 @@ from .storage import DEFAULT_TTL
 class Data(dict[str, Any]):
     """What `SessionStore.get` answers: a dict that knows what was read, so that `put` can merge."""
 
-    document: Document | None = None
+    def __init__(self, document: Document | None = None) -> None:
+        super().__init__({} if document is None else document.data)
+        self.document = document
+        # What of the document this is made of: others may have put more into it since.
+        self.known: Mapping[str, Any] = {} if document is None else document.stored
 
 
 class SessionStore:
@@ -52,9 +56,7 @@ class SessionStore:
         document = self._documents.read(sid)
         if document is None:
             return None, Data()
-        data = Data(document.data)
-        data.document = document
-        return document.token, data
+        return document.token, Data(document)
 
     def put(self, sid: str | None, data: Mapping[str, Any]) -> str:
         """Store a session's data. One round trip; two if `data` is not the dict that `get` answered.
@@ -76,18 +78,17 @@ class SessionStore:
         if sid is None:
             return self._documents.create(data, ttl=self._ttl).token
         check.check_token(sid)
-        document = data.document if isinstance(data, Data) else None
-        if document is None or document.token != sid:
-            document = self._documents.read(sid)
-        if document is None:
+        own = isinstance(data, Data) and data.document is not None and data.document.token == sid
+        got = data if isinstance(data, Data) and own else Data(self._documents.read(sid))
+        if got.document is None:
             raise _ended()
-        changes = differences(document.stored, plain(data))
+        after = plain(data)
+        changes = differences(got.known, after)
         if changes:
-            document = self._documents.save(document, changes)
-            if document is None:
+            got.document = self._documents.save(got.document, changes)
+            if got.document is None:
                 raise _ended()
-            if isinstance(data, Data):
-                data.document = document
+            got.known = after
         return sid
 
     def delete(self, sid: str | None) -> bool:
