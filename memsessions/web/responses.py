@@ -1,0 +1,70 @@
+"""What the WSGI and the ASGI middleware add to a response, and what they answer in place of one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import ResponseStarted, SessionEnded, StoreUnavailable
+from .cookies import vary_on_cookie
+
+if TYPE_CHECKING:
+    from .session import Session
+
+logger = logging.getLogger("memsessions.web")
+
+#: What is answered by itself, as long as the application's own response has not started.
+REFUSED = (StoreUnavailable, SessionEnded)
+
+# A server that failed is left alone for 0.9 s at most.
+_RETRY_AFTER_S = "1"
+
+
+class Refusal(NamedTuple):
+    """A whole response."""
+
+    status: int
+    reason: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def refusal(error: Exception) -> Refusal:
+    """The answer to a request whose session could not be read or saved; one line of the log says why."""
+    if isinstance(error, SessionEnded):
+        logger.info("answered 409: %s", error)
+        return _plain(409, "Conflict", "Your session ended while this was being done. Please try again.\n")
+    logger.error("answered 503: %s", error)
+    said = "Your session cannot be reached at the moment. Please try again.\n"
+    return _plain(503, "Service Unavailable", said, ("Retry-After", _RETRY_AFTER_S))
+
+
+def _plain(status: int, reason: str, text: str, *more: tuple[str, str]) -> Refusal:
+    body = text.encode()
+    headers = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        *more,
+    ]
+    return Refusal(status, reason, headers, body)
+
+
+def with_vary(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The headers, with `Cookie` in one `Vary` header, which comes last."""
+    every = list(headers)
+    said = ", ".join(value for name, value in every if name.lower() == "vary")
+    return [
+        *(header for header in every if header[0].lower() != "vary"),
+        ("Vary", vary_on_cookie(said or None)),
+    ]
+
+
+def check_still_possible(session: Session) -> None:
+    """That what has changed since the response started can be saved: a cookie cannot be sent any more."""
+    if session.needs_cookie:
+        raise ResponseStarted(
+            "the session was made, or given a new id, after the response had started: "
+            "its cookie cannot be sent any more, and nothing of it was saved"
+        )
