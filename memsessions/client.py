@@ -174,7 +174,7 @@ class SessionsClient:
         data = None if d is None else without_none(check.checked_data(d, self._item_bytes))
         life = Life(ttl, no_resave)
         making = Making(new_record(id, ip, ttl, no_resave, data or None), life, counter_life(life))
-        return {"token": str(self._fleet.create(app, making))}
+        return {"token": self._fleet.create(app, making)}
 
     def get(self, app: str, token: str) -> Session | None:
         """Read a session, which counts as an access and renews its life. One round trip.

@@ -22,7 +22,7 @@ from .plain import plain
 from .record import Record, new_record
 from .sessions import Held, Making, counter_life
 from .store.operations import Item
-from .tokens import ALPHABET, NAME_LENGTH, TAG, Life, hashed
+from .tokens import ALPHABET, NAME_LENGTH, TAG, Life, hashed, token_life
 
 if TYPE_CHECKING:
     from .cache import NoCache
@@ -188,8 +188,7 @@ class Documents:
         ttl: int,
         no_resave: bool = False,
         ends_in: int | None = None,
-        token: str | None = None,
-    ) -> Document | None:
+    ) -> Document:
         """Make a session. One round trip; one more at the first use of the app by its client.
 
         Parameters:
@@ -199,22 +198,27 @@ class Documents:
             ttl: seconds it lives without an access, from 10 to 10 years.
             no_resave: let it end at a fixed time, whether it is used or not: in `ttl` seconds or, if that is
                 given, in `ends_in` seconds, which are at most `ttl`.
-            token: the token it is to have, instead of a new one.
+        """
+        life = _life(ttl, no_resave)
+        stored = _plain(data)
+        making = self._making(stored, _user(id), ip, life, ends_in)
+        self._sessions()
+        return _made(self._fleet.create(self._app, making), making, stored)
+
+    def adopt(
+        self, token: str, data: Mapping[str, Any], *, id: str | None = None, ip: str | None = None
+    ) -> Document | None:
+        """As `create`, but with a token that is given, which says how long it lives. One round trip.
 
         Returns:
-            The document. None if the token that it was to have is taken, or its server is not listed.
+            The document, or None if there is such a session, or the token's server is not listed.
         """
-        user, stored, life = _user(id), _plain(data), _life(ttl, no_resave)
-        found = new_record(user, (ip or NO_IP)[:_IP_MAX], ttl, no_resave, self._sealed(user, stored))
-        counter_left = counter_life(life) if ends_in is None else ends_in + 1
-        if token is not None:
-            check.check_token(token)
+        check.check_token(token)
+        stored = _plain(data)
+        making = self._making(stored, _user(id), ip, token_life(token), None)
         self._sessions()
-        made = self._fleet.create(self._app, Making(found, life, counter_left, token))
-        if made is None:
-            return None
-        held = Held(made, found, Item(b"", ttl + 1, 0), Item(b"1", counter_left, 0), 0)
-        return Document(held, stored)
+        adopted = self._fleet.adopt(self._app, token, making)
+        return _made(token, making, stored) if adopted else None
 
     def read(self, token: object) -> Document | None:
         """Read a session, which counts as an access and renews its life. One round trip.
@@ -350,6 +354,13 @@ class Documents:
 
     # ------------------------------------------------------------------------------------ inside
 
+    def _making(
+        self, stored: dict[str, Any], user: str, ip: str | None, life: Life, ends_in: int | None
+    ) -> Making:
+        address = (ip or NO_IP)[:_IP_MAX]
+        found = new_record(user, address, life.ttl, life.no_resave, self._sealed(user, stored))
+        return Making(found, life, counter_life(life) if ends_in is None else ends_in + 1)
+
     def _merging(
         self, changes: Changes, user: str | None = None, ttl: int | None = None
     ) -> Callable[[Record], Record]:
@@ -386,16 +397,27 @@ class Documents:
         return data if sealed_user == user else None
 
 
+def check_user(id: str) -> None:
+    """1 to 128 characters, not beginning with `~`."""
+    check.check_id(id)
+    if id.startswith(_ANONYMOUS):
+        raise InvalidFormat(
+            f"Invalid id format: it must not begin with {_ANONYMOUS}, as those of visitors do"
+        )
+
+
 def _user(id: str | None) -> str:
     """What stands for the user in the store."""
     if id is None:
         return _ANONYMOUS + "".join(secrets.choice(ALPHABET) for _ in range(_ANONYMOUS_LENGTH))
-    check.check_id(id)
-    if id.startswith(_ANONYMOUS):
-        raise InvalidFormat(
-            f"Invalid id format: {_ANONYMOUS} at its beginning is for visitors that are nobody"
-        )
+    check_user(id)
     return id
+
+
+def _made(token: str, making: Making, stored: dict[str, Any]) -> Document:
+    # What a later write goes over has to be read then: its unique is not known.
+    item, counter = Item(b"", making.life.ttl + 1, 0), Item(b"1", making.counter_left, 0)
+    return Document(Held(token, making.record, item, counter, 0), stored)
 
 
 def _life(ttl: int, no_resave: bool) -> Life:

@@ -30,13 +30,11 @@ class Fleet:
         self._taking_new = [node for node in nodes if node.weight]
         self._side_by_side = SideBySide(len(nodes))
 
-    def create(self, app: str, making: Making) -> str | None:
-        """The token of a new session, on the first server that takes it; None if its token is taken."""
-        servers = self._taking_new if making.token is None else self._named_by(making.token)
+    def create(self, app: str, making: Making) -> str:
+        """The token of a new session, on the first server that takes it."""
+        servers = self._taking_new
         if len(servers) == 1:
             return servers[0].create(app, making, servers[0].store.deadline())
-        if not servers:
-            return None
         *others, last = _in_random_order(servers)
         deadline = last.store.deadline()
         for node in others:
@@ -48,11 +46,12 @@ class Fleet:
                     raise
         return last.create(app, making, deadline)
 
-    def _named_by(self, token: str) -> list[Node]:
-        """The server that a token names, of several; the only one takes any token."""
-        if len(self._nodes) == 1:
-            return self._nodes
-        return [node for node in self._nodes if node.tag == token[TAG]]
+    def adopt(self, app: str, token: str, making: Making) -> bool:
+        """Make a session that has a token already, on the server that this names; whether it was made."""
+        for node in self._nodes:
+            if len(self._nodes) == 1 or node.tag == token[TAG]:
+                return node.adopt(app, token, making, node.store.deadline())
+        return False
 
     def on_each(self, work: Callable[[Node], T]) -> list[T]:
         """What some work answers for each server, done at the same time. Raises the first error."""

@@ -61,12 +61,19 @@ class Node:
             on_node = AppOnNode(keys, listing, sessions, Scans(self.store, keys, listing))
             return self._apps.setdefault(name, on_node)
 
-    def create(self, app: str, making: Making, deadline: float) -> str | None:
+    def create(self, app: str, making: Making, deadline: float) -> str:
         """Make a session here and return its token. One round trip; one more at the first use of an app."""
         first = [] if app in self.registered else self.registry.entering(app, deadline)
         token = self.app(app).sessions.create(making, first, deadline)
         self.registered.add(app)
         return token
+
+    def adopt(self, app: str, token: str, making: Making, deadline: float) -> bool:
+        """Make a session of this token here, unless there is one; whether it was made."""
+        first = [] if app in self.registered else self.registry.entering(app, deadline)
+        made = self.app(app).sessions.make(token, making, first, deadline)
+        self.registered.add(app)
+        return made
 
     def ping(self) -> None:
         """One round trip."""

@@ -56,7 +56,6 @@ class Making(NamedTuple):
     record: Record
     life: Life
     counter_left: int
-    token: str | None = None  # where it is not to be a new one
 
 
 class Held(NamedTuple):
@@ -91,33 +90,31 @@ class AppSessions:
 
     # ----------------------------------------------------------------------------------- making
 
-    def create(self, making: Making, first: Batch, deadline: float) -> str | None:
-        """Make a session, after the operations given, and return its token. One round trip.
-
-        None if it was to have a token that is taken.
-        """
-        value = self._encoded(making.record)
-        user = tokens.hashed(making.record[1])
+    def create(self, making: Making, first: Batch, deadline: float) -> str:
+        """Make a session, after the operations given, and return its token. One round trip."""
         for _attempt in range(_ATTEMPTS):
-            started = time.monotonic()
-            token = making.token or tokens.new_token(self._tag, making.life)
-            new = self._listings.new(tokens.hashed(token), user, making.life)
-            counter = Add(new.counter, _FIRST, making.counter_left)
-            batch = (*first, counter, *new.listing, Add(new.key, value, making.life.ttl + 1))
-            try:
-                *_, stored = answers = self._run(batch, deadline=deadline)
-                if stored:
-                    listed = answers[-1 - len(new.listing) : -1]
-                    self._listings.confirm(new, listed, started, deadline)
-                    return token
-            except WriteRefused as error:
-                self._run((Delete(new.key), Delete(new.counter)), deadline=deadline)
-                if isinstance(error, ItemTooLarge):
-                    raise _too_large(error) from error
-                raise
-            if making.token:
-                return None
+            token = tokens.new_token(self._tag, making.life)
+            if self.make(token, making, first, deadline):
+                return token
         raise StoreError(self._store.server, "no token could be found that is free")
+
+    def make(self, token: str, making: Making, first: Batch, deadline: float) -> bool:
+        """Make a session of this token, unless there is one. One round trip."""
+        value = self._encoded(making.record)
+        started = time.monotonic()
+        new = self._listings.new(tokens.hashed(token), tokens.hashed(making.record[1]), making.life)
+        counter = Add(new.counter, _FIRST, making.counter_left)
+        batch = (*first, counter, *new.listing, Add(new.key, value, making.life.ttl + 1))
+        try:
+            *_, stored = answers = self._run(batch, deadline=deadline)
+            if stored:
+                self._listings.confirm(new, answers[-1 - len(new.listing) : -1], started, deadline)
+        except WriteRefused as error:
+            self._run((Delete(new.key), Delete(new.counter)), deadline=deadline)
+            if isinstance(error, ItemTooLarge):
+                raise _too_large(error) from error
+            raise
+        return bool(stored)
 
     def _encoded(self, found: Record) -> bytes:
         value = record.encode(found)

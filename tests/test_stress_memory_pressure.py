@@ -18,7 +18,6 @@ from memsessions.sessions import AppSessions, Making
 from memsessions.store import wire
 from memsessions.store.memcached import MemcachedStore
 from memsessions.store.operations import Add
-from memsessions.tokens import Life
 
 from .stress.memory_pressure import _NS, CASES, Case, attack, client, look, work
 from .stress.program import Plan
@@ -99,7 +98,7 @@ def test_a_session_that_was_refused_and_is_there_all_the_same_is_found(
     """As one whose index entry only was refused."""
     create = AppSessions.create
 
-    def created(self: AppSessions, making: Making, *more: Any) -> str | None:
+    def created(self: AppSessions, making: Making, *more: Any) -> str:
         try:
             return create(self, making, *more)
         except StoreFull:

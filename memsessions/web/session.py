@@ -31,6 +31,7 @@ class Loaded(NamedTuple):
 
     document: Document | None = None
     outage: StoreUnavailable | None = None
+    raises: bool = False  # whether looking at the session raises the outage
 
 
 class Pending(NamedTuple):
@@ -39,7 +40,7 @@ class Pending(NamedTuple):
     document: Document | None  # what it goes over
     changes: Changes
     emptied: bool  # nothing is left in it
-    destroyed: bool
+    ending: bool  # what the visitor showed is to be ended
     regenerate: bool
     delete_old: bool
     user: Any  # whom it is to belong to: an id, None, or KEEP
@@ -75,17 +76,20 @@ class Session(MutableMapping[str, Any]):
         self.shown_token = token
         self.sent = sent
         self.ip = ip
-        self._begin(None)
         self._loaded: Loaded | None = None
-
-    def _begin(self, document: Document | None) -> None:
-        """As if it had just been read."""
-        self._loaded = Loaded(document)
-        self._data: dict[str, Any] = {}
-        self._flashed: dict[str, Any] = {}  # in the last request
-        self._flashing: dict[str, Any] = {}  # in this one
+        self._destroyed = self._ending = False
+        self._set_data({}, {}, {})
         self._decoded = False
-        self._destroyed = False
+        self._forget_moves()
+
+    def _set_data(self, base: dict[str, Any], data: dict[str, Any], flashed: dict[str, Any]) -> None:
+        self._base = base  # what this session knows to be stored
+        self._data = data
+        self._flashed = flashed  # in the last request
+        self._flashing: dict[str, Any] = {}  # in this one
+        self._decoded = True
+
+    def _forget_moves(self) -> None:
         self._regenerate = False
         self._delete_old = True
         self._user: Any = KEEP
@@ -115,7 +119,14 @@ class Session(MutableMapping[str, Any]):
     @property
     def dirty(self) -> bool:
         """Whether there is something to save."""
-        return self._destroyed or self._regenerate or self._user is not KEEP or bool(self._changes())
+        return self._ending or self._regenerate or self._user is not KEEP or bool(self._changes())
+
+    @property
+    def needs_cookie(self) -> bool:
+        """Whether saving it gives it a new id, of which the visitor must be told."""
+        if self._regenerate or self._user is not KEEP:
+            return True
+        return bool(self._changes()) and self.new
 
     @property
     def accessed(self) -> bool:
@@ -216,8 +227,10 @@ class Session(MutableMapping[str, Any]):
 
     def destroy(self) -> None:
         """End it when it is saved. What is put into it after this goes into a new session of nobody's."""
-        self._begin(None)
-        self._decoded = self._destroyed = True
+        self._loaded = Loaded()
+        self._destroyed = self._ending = True
+        self._set_data({}, {}, {})
+        self._forget_moves()
 
     def __repr__(self) -> str:
         if self._loaded is None:
@@ -228,32 +241,32 @@ class Session(MutableMapping[str, Any]):
     # ----------------------------------------------------------------------------------- storage
 
     def opened(self) -> Loaded:
-        """What the store says of it; asked once."""
+        """What the store says of it; asked once. Raises `StoreUnavailable` if it could not be asked then."""
         if self._loaded is None:
             self._loaded = self._load()
+        if self._loaded.outage is not None and self._loaded.raises:
+            raise self._loaded.outage
         return self._loaded
 
     def pending(self) -> Pending | None:
         """What is to be saved, or None. Raises `InvalidValue` for what JSON cannot hold."""
-        if self._loaded is None and not self.accessed:
+        if not self.accessed:
             return None
-        document, outage = self.opened()
+        document, outage, _ = self.opened()
         changes = self._changes()
-        pending = Pending(
-            document,
-            changes,
-            self._decoded and not self._data and not self._flashing,
-            self._destroyed,
-            self._regenerate,
-            self._delete_old,
-            self._user,
-            outage,
-        )
-        return pending if changes or self._destroyed or pending.moving else None
+        emptied = self._decoded and not self._data and not self._flashing
+        move = self._regenerate, self._delete_old, self._user
+        pending = Pending(document, changes, emptied, self._ending, *move, outage)
+        return pending if changes or self._ending or pending.moving else None
 
     def saved(self, document: Document | None) -> None:
-        """It is stored as this document now, or not at all."""
-        self._begin(document)
+        """It is stored as this document now, or not at all. It can be used and saved again."""
+        if self._decoded:
+            self._base = plain(self._outgoing())
+        self._loaded = Loaded(document)
+        self.shown_token = None if document is None else document.token
+        self._ending = False
+        self._forget_moves()
 
     # ------------------------------------------------------------------------------------ inside
 
@@ -262,26 +275,28 @@ class Session(MutableMapping[str, Any]):
         if self._decoded:
             return
         document = self.opened().document
-        if document is not None:
-            data = document.data
-            self._flashed = self._from_json(data.pop(_FLASHED, {}))
-            self._data = self._from_json(data)
-        self._decoded = True
+        base = {} if document is None else document.stored
+        data = {} if document is None else document.data
+        flashed = self._from_json(data.pop(_FLASHED, {}))
+        self._set_data(dict(base), self._from_json(data), flashed)
+
+    def _outgoing(self) -> dict[str, Any]:
+        """Its data as it is to be stored."""
+        data = self._to_json(self._data)
+        if self._flashing:
+            data[_FLASHED] = self._to_json(self._flashing)
+        return data
 
     def _changes(self) -> Changes:
         if not self._decoded:
             return {}
-        after = self._to_json(self._data)
-        if self._flashing:
-            after[_FLASHED] = self._to_json(self._flashing)
-        document = self.opened().document
-        before = {} if document is None else document.stored
+        after = self._outgoing()
         try:
-            if orjson.dumps(after, option=STRICT) == orjson.dumps(before):
+            if orjson.dumps(after, option=STRICT) == orjson.dumps(self._base):
                 return {}
         except TypeError:
             pass  # `plain` tells where and what
-        return differences(before, plain(after))
+        return differences(self._base, plain(after))
 
     def _to_json(self, values: dict[str, Any]) -> dict[str, Any]:
         if self._codec is None:

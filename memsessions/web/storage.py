@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Literal, TypedDict
 
@@ -90,7 +89,8 @@ class SessionStorage:
         sealing = None if encryption_key is None else Encryption(encryption_key)
         self._owned: SessionsClient | None = None
         if not isinstance(client, SessionsClient):
-            client = self._owned = SessionsClient(client, **({} if prefix is None else {"ns": prefix}))
+            client = SessionsClient(client) if prefix is None else SessionsClient(client, ns=prefix)
+            self._owned = client
         elif prefix is not None:
             raise ConfigurationError("prefix is for a client that is made here; a SessionsClient has its ns")
         self._client = client
@@ -158,7 +158,7 @@ class SessionStorage:
         pending = session.pending()
         if pending is None:
             return None
-        if pending.destroyed:
+        if pending.ending:
             self._documents.end(session.shown_token)
         elif pending.outage is not None:
             if pending.moving:
@@ -256,9 +256,7 @@ class SessionStorage:
         try:
             return Loaded(self._documents.read(token))
         except StoreUnavailable as error:
-            if not self._anonymous:
-                raise
-            return Loaded(outage=error)
+            return Loaded(outage=error, raises=not self._anonymous)
 
     def _stored(self, session: Session, pending: Pending) -> Document | None:
         """What the session is stored as now, if it is."""
@@ -284,10 +282,9 @@ class SessionStorage:
         changes = pending.changes
         if not changes and user is None:
             return None
-        wanted = session.shown_token if self._use_unknown_ids and not pending.destroyed else None
+        wanted = session.shown_token if self._use_unknown_ids and not pending.ending else None
         if wanted is not None and not pending.moving:
-            made = self._documents.create(changes, id=user, ip=session.ip, ttl=self._ttl, token=wanted)
-            if made is not None:
+            if made := self._documents.adopt(wanted, changes, id=user, ip=session.ip):
                 return made
             # Another request of this visitor was first.
             if there := self._documents.read(wanted):

@@ -73,9 +73,7 @@ class SessionStore:
             InvalidValue, SessionTooLarge, StoreFull: the data cannot be kept; what was stored is unchanged.
         """
         if sid is None:
-            created = self._documents.create(data, ttl=self._ttl)
-            assert created is not None  # only one that is to have a given id can be refused
-            return created.token
+            return self._documents.create(data, ttl=self._ttl).token
         check.check_token(sid)
         document = data.document if isinstance(data, Data) else None
         if document is None or document.token != sid:
