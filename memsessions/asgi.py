@@ -21,7 +21,7 @@ from anyio import create_task_group, to_thread
 
 from .errors import StoreUnavailable
 from .web.cookies import Cookie
-from .web.responses import REFUSED, check_still_possible, refusal, with_vary
+from .web.responses import REFUSED, refusal, save_late, with_vary
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -97,7 +97,7 @@ class SessionMiddleware:
         exchange = _Exchange(self._storage, session, self._cookie, scope, receive, send)
         try:
             await self._app(scope, exchange.receive, exchange.send)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  raised again, unless it is answered
             await exchange.end_with(error)
         else:
             await exchange.end()
@@ -108,7 +108,7 @@ class SessionMiddleware:
         cookies = b"; ".join(value for name, value in scope["headers"] if name.lower() == b"cookie")
         sent = self._cookie.find(cookies.decode("latin-1"))
         client = scope.get("client")
-        session = self._storage.open(sent, client[0] if client else None)
+        session = self._storage.open(sent, (client[0] or None) if client else None)
         if sent is not None:
             with contextlib.suppress(StoreUnavailable):  # raised by what looks at the session
                 await in_thread(session.opened)
@@ -145,7 +145,7 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """What the application calls to send a message. The session is saved before the first and the last."""
+        """What the application calls to send a message. The session is saved before the first and last."""
         kind = message["type"]
         if kind in _STARTS and not self._started:
             message = await self._with_cookie(message)
@@ -160,21 +160,20 @@ class _Exchange:
 
     async def _with_cookie(self, message: Message) -> Message:
         """The first message of the response, with what belongs to the session in its headers."""
-        accessed = self._session.accessed
-        value = await self._save()
-        headers = [
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())
-        ]
-        added = headers
         # A connection that becomes a websocket is nothing that could be kept for others.
-        if accessed and message["type"] != "websocket.accept":
-            added = with_vary(headers)
+        vary = self._session.accessed and message["type"] != "websocket.accept"
+        value = await self._save()
+        if not vary and value is None:
+            return message
+        headers = [
+            (key.decode("latin-1"), text.decode("latin-1")) for key, text in message.get("headers", ())
+        ]
+        if vary:
+            headers = with_vary(headers)
         if value is not None:
             https = self._scope.get("scheme") in ("https", "wss")
-            added = [*added, ("set-cookie", self._cookie.header(value, https))]
-        if added is headers:
-            return message
-        return {**message, "headers": _encoded(added)}
+            headers.append(("Set-Cookie", self._cookie.header(value, https)))
+        return {**message, "headers": _encoded(headers)}
 
     async def _save(self) -> str | None:
         """Save what has changed, in a thread; nothing any more once the application was told of a failure."""
@@ -194,8 +193,7 @@ class _Exchange:
             return
         try:
             if self._session.dirty:
-                check_still_possible(self._session)
-                await in_thread(self._storage.save, self._session)
+                await in_thread(save_late, self._storage, self._session)
         except Exception as error:
             self._failure = error
             raise

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .web.cookies import Cookie
-from .web.responses import REFUSED, check_still_possible, refusal, with_vary
+from .web.responses import REFUSED, refusal, save_late, with_vary
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -147,7 +147,8 @@ class _Exchange:
     def write(self, data: bytes) -> None:
         """The callable that `start_response` returns."""
         self.begin()
-        assert self._server_write is not None
+        if self._server_write is None:
+            raise AssertionError("write was called without start_response")
         self._server_write(data)
 
     def begin(self) -> None:
@@ -177,9 +178,8 @@ class _Exchange:
 
     def save_late(self) -> None:
         """Save what has changed since the response started."""
-        if not self.failed and self._session.dirty:
-            check_still_possible(self._session)
-            self._storage.save(self._session)
+        if self._held is not None and not self.failed and self._session.dirty:
+            save_late(self._storage, self._session)
 
     def refuse(self, error: Exception) -> list[bytes]:
         """Answer that the session cannot be read or saved; raise it if the response has started."""

@@ -11,6 +11,7 @@ from .cookies import vary_on_cookie
 
 if TYPE_CHECKING:
     from .session import Session
+    from .storage import SessionStorage
 
 logger = logging.getLogger("memsessions.web")
 
@@ -61,10 +62,19 @@ def with_vary(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     ]
 
 
-def check_still_possible(session: Session) -> None:
-    """That what has changed since the response started can be saved: a cookie cannot be sent any more."""
-    if session.needs_cookie:
-        raise ResponseStarted(
-            "the session was made, or given a new id, after the response had started: "
-            "its cookie cannot be sent any more, and nothing of it was saved"
-        )
+def save_late(storage: SessionStorage, session: Session) -> None:
+    """Save what has changed since the response started, when no cookie can be sent any more.
+
+    Raises:
+        ResponseStarted: it would need one. Nothing was saved; but a log-out is done.
+    """
+    if not session.needs_cookie:
+        storage.save(session)
+        return
+    if session.destroyed:
+        session.destroy()  # what came after the log-out is given up
+        storage.save(session)
+    raise ResponseStarted(
+        "the session is new, or was given a new id, when no response could carry its cookie any more: "
+        "nothing of this was saved"
+    )
