@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .cookies import Cookie
+from .devices import Device
 from .session import Codec, Session
-from .storage import Device, SessionStorage
+from .storage import SessionStorage
 from .store import SessionStore
 
 __all__ = ["Codec", "Cookie", "Device", "Session", "SessionStorage", "SessionStore"]

@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta, timezone
-from typing import Literal, TypedDict
+from typing import Literal
 
 from .. import validation as check
+from ..changes import KEEP, applied
 from ..client import SessionsClient
-from ..documents import KEEP, REMOVED, Document, name_of
+from ..documents import Document
 from ..errors import ConfigurationError, InvalidValue, SessionEnded, StoreUnavailable
 from ..servers import Addresses
+from .devices import Device, devices, end_others
 from .encryption import Encryption, Keys
 from .session import Codec, Loaded, Pending, Session
 from .signing import Secrets, Signer
 
 #: A week, in seconds.
 DEFAULT_TTL = 604_800
-# Whoever is logging others out looks again for sessions that moved meanwhile, at most this often.
-_PASSES = 5
 
 _log = logging.getLogger(__name__)
-
-
-class Device(TypedDict):
-    """One of a user's sessions, for "your active sessions". All of it can be shown to that user.
-
-    `handle`: what `end_device` takes; nobody can log in with it. `ip`: the address at log-in. `idle`:
-    seconds since the last request. `last_seen`: when that was, in ISO 8601, UTC. `current`: whether it is
-    the session that asks.
-    """
-
-    handle: str
-    ip: str
-    idle: int
-    last_seen: str
-    current: bool
 
 
 class SessionStorage:
@@ -158,14 +142,17 @@ class SessionStorage:
         pending = session.pending()
         if pending is None:
             return None
-        if pending.ending:
-            self._documents.end(session.shown_token)
-        elif pending.outage is not None:
-            if pending.moving:
+        try:
+            if pending.ending:
+                self._documents.end(session.shown_token)
+            elif pending.outage is not None:
                 raise pending.outage
-            _log.warning("what a request put into its session is lost: %s", pending.outage)
+            document = self._stored(session, pending)
+        except StoreUnavailable as error:
+            if pending.ending or pending.moving or not self._anonymous:
+                raise
+            _log.warning("what a request put into its session is lost: %s", error)
             return None
-        document = self._stored(session, pending)
         session.saved(document)
         if document is not None:
             return document.token if self._signer is None else self._signer.sign(document.token)
@@ -182,18 +169,7 @@ class SessionStorage:
         Returns:
             A list of dicts that can be written as JSON: `handle`, `ip`, `idle`, `last_seen`, `current`.
         """
-        current = None if session is None or session.id is None else name_of(session.id)
-        now = datetime.now(timezone.utc).replace(microsecond=0)
-        return [
-            {
-                "handle": name,
-                "ip": listed["ip"],
-                "idle": listed["idle"],
-                "last_seen": (now - timedelta(seconds=listed["idle"])).isoformat(),
-                "current": name == current,
-            }
-            for name, listed in self._documents.devices(user_id)
-        ]
+        return devices(self._documents, user_id, None if session is None else session.id)
 
     def end_device(self, user_id: str, handle: str) -> bool:
         """End one of a user's sessions. Two round trips.
@@ -218,13 +194,7 @@ class SessionStorage:
         user_id = session.user_id
         if user_id is None:
             raise InvalidValue("this session belongs to no user")
-        ended = 0
-        for _pass in range(_PASSES):
-            others = [device for device in self.devices(user_id, session) if not device["current"]]
-            if not others:
-                break
-            ended += sum(self.end_device(user_id, device["handle"]) for device in others)
-        return ended
+        return end_others(self._documents, user_id, session.id)
 
     def end_all(self, user_id: str) -> int:
         """Log a user out everywhere. Three round trips.
@@ -265,13 +235,14 @@ class SessionStorage:
         if document is None:
             return self._created(session, pending, user)
         if pending.regenerate and not pending.delete_old:
-            data = {**document.stored, **changes}
-            kept = {key: value for key, value in data.items() if value is not REMOVED}
-            return self._documents.create(kept, id=user, ip=document.ip, ttl=self._ttl)
+            data = applied(document.stored, changes)
+            return self._documents.create(data, id=user, ip=document.ip, ttl=self._ttl)
         if pending.emptied and user is None and self._documents.end_unchanged(document):
             return None
         if pending.moving:
-            saved = self._documents.move(document, changes, id=pending.user)
+            # Who logs in is listed with the address of the log-in.
+            ip = None if pending.user is KEEP else session.ip
+            saved = self._documents.move(document, changes, id=pending.user, ip=ip)
         else:
             saved = self._documents.save(document, changes)
         if saved is None:

@@ -12,6 +12,7 @@ the socket.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,7 @@ from .world import World
 
 OLD_SECRET, NEW_SECRET = "the old secret of this site", "its new secret, for a year"
 NESTED: dict[str, Any] = {"list": [1, 2.5, None, True, {"deep": [[]]}], "empty": {}, "text": "x"}
+TIMEOUT_S = 0.4  # where it is waited for
 UNICODE = "Grüße, 你好, שלום, 👩‍👩‍👧 \u0000 \u2028 \ufffe \U0010ffff \"'<>;,\\ %00"
 USER = "user1234"
 
@@ -67,6 +69,14 @@ def trips(proxy: Proxy, browser: Browser, action: str, **arguments: Any) -> int:
     answer = browser.visit(action, **arguments)
     assert answer.status == 200, answer
     return proxy.round_trips - before
+
+
+def recovered(visitor: Browser) -> Browser:
+    """A visitor whose session can be read again, as the server goes on."""
+    give_up = time.monotonic() + 10
+    while visitor.visit("read", key="key").json != {"value": "value"}:
+        assert time.monotonic() < give_up, "the session does not come back"
+    return visitor
 
 
 def left_alone(answer: Answer, browser: Browser, cookie: str | None) -> bool:
@@ -530,7 +540,7 @@ class Behaviour:
     def test_an_outage_is_an_error_and_never_a_log_out(
         self, serve: Serve, own_memcached: Memcached, how: str, action: str
     ) -> None:
-        world = serve(OnMemcached(own_memcached), timeout=0.2)
+        world = serve(OnMemcached(own_memcached), timeout=TIMEOUT_S)
         visitor = world.visitor(user=USER, key="value")
         cookie = visitor.cookie
         _stop(own_memcached, how)
@@ -538,15 +548,16 @@ class Behaviour:
         assert answer.status == self.adapter.traits.status_when_down >= 500
         assert left_alone(answer, visitor, cookie)
         assert visitor.visit("nothing").status == 200
-        if how == "frozen":
+        # What was sent to end it may wait in the server's buffers, to be done when it goes on.
+        if how == "frozen" and action != "destroy":
             own_memcached.thaw()
-            assert visitor.visit("read", key="key").value == "value"
+            assert recovered(visitor).cookie == cookie
 
     @pytest.mark.parametrize("action", ["write", "regenerate", "destroy", "bind"])
     def test_an_outage_between_read_and_save_is_an_error(
         self, serve: Serve, own_memcached: Memcached, action: str
     ) -> None:
-        world = serve(OnMemcached(own_memcached), timeout=0.2)
+        world = serve(OnMemcached(own_memcached), timeout=TIMEOUT_S)
         visitor = world.visitor(key="value")
         cookie = visitor.cookie
         with Gate() as gate:
@@ -560,7 +571,7 @@ class Behaviour:
     def test_during_an_outage_a_visitor_without_cookie_can_read_and_cannot_write(
         self, serve: Serve, own_memcached: Memcached
     ) -> None:
-        world = serve(OnMemcached(own_memcached), timeout=0.2)
+        world = serve(OnMemcached(own_memcached), timeout=TIMEOUT_S)
         own_memcached.kill()
         browser = world.browser()
         assert browser.visit("nothing").status == 200
@@ -574,7 +585,7 @@ class Behaviour:
         self, serve: Serve, own_memcached: Memcached, how: str
     ) -> None:
         self.needs("has_anonymous_policy")
-        world = serve(OnMemcached(own_memcached), timeout=0.2, on_outage="anonymous")
+        world = serve(OnMemcached(own_memcached), timeout=TIMEOUT_S, on_outage="anonymous")
         visitor = world.visitor(user=USER, key="value")
         cookie = visitor.cookie
         _stop(own_memcached, how)
@@ -583,21 +594,23 @@ class Behaviour:
             assert (answer.status, answer.value) == (200, None)
             assert left_alone(answer, visitor, cookie)
         stranger = world.browser()
-        assert left_alone(stranger.visit("write", items={"key": 1}), stranger, None)
+        answer = stranger.visit("write", items={"key": 1})
+        assert answer.status == 200
+        assert left_alone(answer, stranger, None)
         for action in ("destroy", "regenerate", "bind"):
             answer = visitor.visit(action, **_arguments(action))
             assert answer.status == self.adapter.traits.status_when_down >= 500
             assert left_alone(answer, visitor, cookie)
         if how == "frozen":
             own_memcached.thaw()
-            assert visitor.visit("read", key="key").value == "value"
+            assert recovered(visitor).cookie == cookie
 
     @pytest.mark.parametrize("action", ["write", "destroy"])
     def test_by_the_anonymous_policy_an_outage_between_read_and_save_loses_the_write_and_no_log_out(
         self, serve: Serve, own_memcached: Memcached, action: str
     ) -> None:
         self.needs("has_anonymous_policy")
-        world = serve(OnMemcached(own_memcached), timeout=0.2, on_outage="anonymous")
+        world = serve(OnMemcached(own_memcached), timeout=TIMEOUT_S, on_outage="anonymous")
         visitor = world.visitor(key="value")
         cookie = visitor.cookie
         with Gate() as gate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -33,7 +34,7 @@ class ServerProcess:
         give_up = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                http.client.HTTPConnection("127.0.0.1", self._port, timeout=5).connect()
+                socket.create_connection(("127.0.0.1", self._port), 5).close()
                 return self
             except OSError:
                 if self._process.poll() is not None or time.monotonic() > give_up:
