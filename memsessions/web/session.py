@@ -262,12 +262,16 @@ class Session(MutableMapping[str, Any]):
 
     def saved(self, document: Document | None) -> None:
         """It is stored as this document now, or not at all. It can be used and saved again."""
-        if self._decoded:
-            self._base = plain(self._outgoing())
+        self.dropped()
         self._loaded = Loaded(document)
         self.shown_token = None if document is None else document.token
         self._ending = False
         self._forget_moves()
+
+    def dropped(self) -> None:
+        """Its changes are done with, though they may not be stored."""
+        if self._decoded:
+            self._base = plain(self._outgoing())
 
     # ------------------------------------------------------------------------------------ inside
 

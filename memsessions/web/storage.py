@@ -152,6 +152,7 @@ class SessionStorage:
             if pending.ending or pending.moving or not self._anonymous:
                 raise
             _log.warning("what a request put into its session is lost: %s", error)
+            session.dropped()
             return None
         session.saved(document)
         if document is not None:
