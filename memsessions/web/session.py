@@ -78,6 +78,7 @@ class Session(MutableMapping[str, Any]):
         self.sent = sent
         self.ip = ip
         self._loaded: Loaded | None = None
+        self._looked_at = False
         self._destroyed = self._ending = False
         self._set_data({}, {}, {})
         self._decoded = False
@@ -100,7 +101,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def id(self) -> str | None:
         """The token under which it is stored, which is secret. A new session has none until it is saved."""
-        document = self.opened().document
+        document = self._asked().document
         return None if document is None else document.token
 
     @property
@@ -109,13 +110,13 @@ class Session(MutableMapping[str, Any]):
         if self._user is not KEEP:
             user: str | None = self._user
             return user
-        document = self.opened().document
+        document = self._asked().document
         return None if document is None else document.id
 
     @property
     def new(self) -> bool:
         """Whether there is nothing of it in the store."""
-        return self.opened().document is None
+        return self._asked().document is None
 
     @property
     def dirty(self) -> bool:
@@ -127,12 +128,12 @@ class Session(MutableMapping[str, Any]):
         """Whether saving it gives it a new id, of which the visitor must be told."""
         if self._regenerate or self._user is not KEEP:
             return True
-        return bool(self._changes()) and self.new
+        return bool(self._changes()) and self.opened().document is None
 
     @property
     def accessed(self) -> bool:
         """Whether anything was asked of it, so that the response depends on the visitor."""
-        return self._decoded or self._regenerate or self._user is not KEEP
+        return self._looked_at or self._decoded or self._regenerate or self._user is not KEEP
 
     @property
     def destroyed(self) -> bool:
@@ -142,7 +143,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def unavailable(self) -> bool:
         """Whether the store could not be asked, and `on_outage="anonymous"` made this an empty session."""
-        return self.opened().outage is not None
+        return self._asked().outage is not None
 
     # -------------------------------------------------------------------------------------- data
 
@@ -274,6 +275,11 @@ class Session(MutableMapping[str, Any]):
             self._base = plain(self._outgoing())
 
     # ------------------------------------------------------------------------------------ inside
+
+    def _asked(self) -> Loaded:
+        loaded = self.opened()
+        self._looked_at = True
+        return loaded
 
     def _look(self) -> None:
         """Decode its data."""

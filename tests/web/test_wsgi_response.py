@@ -543,6 +543,19 @@ def test_vary_names_the_cookie_once(run: Run, there: list[str], expected: list[s
     assert served.all("Content-Type") == ["text/plain"]
 
 
+@pytest.mark.parametrize("asked", ["id", "user_id", "new", "unavailable"])
+def test_a_page_that_says_whose_session_it_is_depends_on_the_cookie(
+    run: Run, storage: SessionStorage, cookie: str, asked: str
+) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        getattr(session_of(environ), asked)
+        start_response("200 OK", TEXT)
+        return [b"hello"]
+
+    assert run(app, cookie).all("Vary") == ["Cookie"]
+    assert writes(storage) == [1]
+
+
 @pytest.mark.parametrize(("https", "expected"), [("off", False), ("on", True)])
 def test_the_cookie_is_secure_by_https(storage: SessionStorage, https: str, expected: bool) -> None:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -630,11 +643,14 @@ def test_a_store_that_fails_in_the_middle_of_a_response_is_the_servers_to_see(do
     assert isinstance(served.error, StoreUnavailable)
 
 
-def test_an_application_can_do_without_its_session(down: SessionStorage) -> None:
+@pytest.mark.parametrize("look", [lambda session: session.user_id, lambda session: session.get("key")])
+def test_an_application_can_do_without_its_session(
+    down: SessionStorage, look: Callable[[Session], object]
+) -> None:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", TEXT)
         try:
-            session_of(environ).get("key")
+            look(session_of(environ))
         except StoreUnavailable:
             return [b"no session today"]
         return []
