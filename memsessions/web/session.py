@@ -15,6 +15,7 @@ from ..plain import STRICT, plain
 # What is left for the next request stands under this key.
 _FLASHED = "~flash"
 _RESERVED = "~"
+_EXACT = STRICT | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 class Codec(Protocol):
@@ -86,7 +87,9 @@ class Session(MutableMapping[str, Any]):
 
     def _set_data(self, base: dict[str, Any], data: dict[str, Any], flashed: dict[str, Any]) -> None:
         self._base = base  # what this session knows to be stored
+        self._after = base  # what is to be stored, as it was last asked
         self._data = data
+        self._assigned: set[str] = set()  # the keys that were given a value
         self._flashed = flashed  # in the last request
         self._flashing: dict[str, Any] = {}  # in this one
         self._decoded = True
@@ -95,6 +98,7 @@ class Session(MutableMapping[str, Any]):
         self._regenerate = False
         self._delete_old = True
         self._user: Any = KEEP
+        self._cleared = False
 
     # ------------------------------------------------------------------------------------- state
 
@@ -154,6 +158,7 @@ class Session(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         self._look()
         _check_key(key)
+        self._assigned.add(key)
         self._data[key] = value
 
     def __delitem__(self, key: str) -> None:
@@ -178,6 +183,7 @@ class Session(MutableMapping[str, Any]):
     def clear(self) -> None:
         """Remove all data; its user stays, see `bind` and `destroy`."""
         self._look()
+        self._cleared = True  # which is how some log out
         self._data, self._flashed, self._flashing = {}, {}, {}
 
     def set(self, key: str, value: Any) -> None:
@@ -259,7 +265,8 @@ class Session(MutableMapping[str, Any]):
         emptied = self._decoded and not self._data and not self._flashing
         move = self._regenerate, self._delete_old, self._user
         pending = Pending(document, changes, emptied, self._ending, *move, outage)
-        return pending if changes or self._ending or pending.moving else None
+        lost = self._cleared and outage is not None
+        return pending if changes or self._ending or pending.moving or lost else None
 
     def saved(self, document: Document | None) -> None:
         """It is stored as this document now, or not at all. It can be used and saved again."""
@@ -271,8 +278,8 @@ class Session(MutableMapping[str, Any]):
 
     def dropped(self) -> None:
         """Its changes are done with, though they may not be stored."""
-        if self._decoded:
-            self._base = plain(self._outgoing())
+        self._base = self._after
+        self._assigned.clear()
 
     # ------------------------------------------------------------------------------------ inside
 
@@ -291,28 +298,34 @@ class Session(MutableMapping[str, Any]):
         flashed = self._from_json(data.pop(_FLASHED, {}))
         self._set_data(dict(base), self._from_json(data), flashed)
 
-    def _outgoing(self) -> dict[str, Any]:
-        """Its data as it is to be stored."""
-        data = self._to_json(self._data)
-        if self._flashing:
-            data[_FLASHED] = self._to_json(self._flashing)
-        return data
-
     def _changes(self) -> Changes:
         if not self._decoded:
             return {}
-        after = self._outgoing()
+        after = {key: self._json(key, value) for key, value in self._data.items()}
+        if self._flashing:
+            after[_FLASHED] = {key: self._dumped(value) for key, value in self._flashing.items()}
         try:
             if orjson.dumps(after, option=STRICT) == orjson.dumps(self._base):
+                self._after = self._base
                 return {}
         except TypeError:
             pass  # `plain` tells where and what
-        return differences(self._base, plain(after))
+        self._after = plain(after)
+        return differences(self._base, self._after)
 
-    def _to_json(self, values: dict[str, Any]) -> dict[str, Any]:
-        if self._codec is None:
-            return dict(values)
-        return {key: self._codec.dump(value) for key, value in values.items()}
+    def _json(self, key: str, value: Any) -> Any:
+        """What stands for a value. That it has not changed is found out faster than by coding it."""
+        if self._codec is not None and key in self._base and key not in self._assigned:
+            stored = self._base[key]
+            try:
+                if orjson.dumps(value, option=_EXACT) == orjson.dumps(stored):
+                    return stored
+            except TypeError:
+                pass  # it is to be coded
+        return self._dumped(value)
+
+    def _dumped(self, value: Any) -> Any:
+        return value if self._codec is None else self._codec.dump(value)
 
     def _from_json(self, values: dict[str, Any]) -> dict[str, Any]:
         if self._codec is None:

@@ -42,7 +42,7 @@ class SessionStorage:
             unknown. Needs `memsessions[encryption]`.
         on_outage: `"raise"`: looking at a session raises `StoreUnavailable` when the store cannot be
             reached. `"anonymous"`: it is empty then (`session.unavailable`), and what is put into it is
-            lost, with a warning in the log; but a log-in or log-out still raises.
+            lost, with a warning in the log; but a log-in or log-out (`clear` too) still raises.
         codec: turns values that JSON cannot hold into some that it can, and back.
         session_type: a subclass of `Session` to make.
 
@@ -149,7 +149,7 @@ class SessionStorage:
                 raise pending.outage
             document = self._stored(session, pending)
         except StoreUnavailable as error:
-            if pending.ending or pending.moving or not self._anonymous:
+            if pending.ending or pending.moving or pending.emptied or not self._anonymous:
                 raise
             _log.warning("what a request put into its session is lost: %s", error)
             session.dropped()
