@@ -13,7 +13,8 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
+from websockets.exceptions import ConnectionClosedOK
 from websockets.sync.client import connect
 
 from memsessions import ResponseStarted, SessionEnded
@@ -32,7 +33,7 @@ CONNECT: Message = {"type": "websocket.connect"}
 ACCEPT: Message = {"type": "websocket.accept"}
 CLOSE: Message = {"type": "websocket.close", "code": 1000}
 LEFT: Message = {"type": "websocket.disconnect", "code": 1001}
-DENIAL = {"extensions": {"websocket.http.response": {}}}
+DENIAL: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
 
 
 class Boom(Exception):
@@ -233,7 +234,7 @@ def test_a_session_that_was_ended_meanwhile_is_no_connection(
 
 
 def application(storage: SessionStorage | None = None) -> Starlette:
-    """Counts what it is told, in `websocket.session`; of each server process, the setup is in its environment."""
+    """Keeps what it is told in `websocket.session`. A server process has its setup from the environment."""
     kept = storage or Setup.from_environment().storage()
 
     async def count(websocket: WebSocket) -> None:
@@ -243,6 +244,9 @@ def application(storage: SessionStorage | None = None) -> Starlette:
         while True:
             text = await websocket.receive_text()  # raises when the visitor leaves
             session["said"] = [*session.get("said", []), text]
+            if text == "bye":
+                await websocket.close()
+                break
             await websocket.send_json(dict(session))
 
     async def refuse(websocket: WebSocket) -> None:
@@ -254,19 +258,24 @@ def application(storage: SessionStorage | None = None) -> Starlette:
     return app
 
 
+def cookie_in(set_cookie: str) -> str:
+    return set_cookie.partition(";")[0].removeprefix("session=")
+
+
 def test_websocket_session_of_starlette(storage: SessionStorage) -> None:
     client = TestClient(application(storage))
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/count") as websocket:
-        headers = dict(websocket.extra_headers or ())
+    with client.websocket_connect("/count") as websocket:
+        headers: dict[bytes, bytes] = dict(websocket.extra_headers or ())
         websocket.send_text("hello")
         assert websocket.receive_json() == {"visits": 1, "said": ["hello"]}
-        websocket.close()
-    value = headers[b"set-cookie"].decode().partition(";")[0].removeprefix("session=")
-    assert data(storage, value) == {"visits": 1, "said": ["hello"]}
+        websocket.send_text("bye")
+        assert websocket.receive()["type"] == "websocket.close"
+        value = cookie_in(headers[b"set-cookie"].decode())
+        assert data(storage, value) == {"visits": 1, "said": ["hello", "bye"]}
     with pytest.raises(WebSocketDenialResponse) as refused:
         client.websocket_connect("/refuse").__enter__()
     assert refused.value.status_code == 403
-    assert data(storage, refused.value.cookies["session"]) == {"refused": True}
+    assert data(storage, cookie_in(refused.value.headers["set-cookie"])) == {"refused": True}
 
 
 class _Uvicorn:
@@ -288,14 +297,16 @@ def test_a_real_server_and_a_real_client(
         url = f"ws://127.0.0.1:{server._port}/count"
         with connect(url, proxy=None) as websocket:
             assert websocket.response
-            set_cookie = websocket.response.headers["Set-Cookie"]
+            value = cookie_in(websocket.response.headers["Set-Cookie"])
             websocket.send("one")
-            assert '"one"' in str(websocket.recv())
-        value = set_cookie.partition(";")[0]
-        with connect(url, proxy=None, additional_headers={"Cookie": value}) as websocket:
+            assert '["one"]' in str(websocket.recv())
+            websocket.send("bye")
+            with pytest.raises(ConnectionClosedOK):
+                websocket.recv()
+        with connect(url, proxy=None, additional_headers={"Cookie": f"session={value}"}) as websocket:
             assert websocket.response
             assert "Set-Cookie" in websocket.response.headers
             websocket.send("two")
-            assert '["one","two"]' in str(websocket.recv())
-    # The server has ended, and with it its websockets' applications.
-    assert data(storage, value.removeprefix("session=")) == {"visits": 2, "said": ["one", "two"]}
+            assert '["one","bye","two"]' in str(websocket.recv())
+        # Who leaves without a word is noticed by the server, which ends when all has been saved.
+    assert data(storage, value) == {"visits": 2, "said": ["one", "bye", "two"]}
