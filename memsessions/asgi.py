@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import create_task_group, to_thread
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from .errors import StoreUnavailable
 from .web.cookies import Cookie
@@ -250,6 +251,7 @@ async def in_thread(call: Callable[..., T], *arguments: Any) -> T:
 
     async with create_task_group() as group:
         group.start_soon(work)
+    await checkpoint_if_cancelled()
     if errors:
         raise errors[0]
     return answers[0]
