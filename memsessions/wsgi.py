@@ -148,7 +148,7 @@ class _Exchange:
         """The callable that `start_response` returns."""
         self.begin()
         if self._server_write is None:
-            raise AssertionError("write was called without start_response")
+            raise AssertionError("the server has not taken status and headers")
         self._server_write(data)
 
     def begin(self) -> None:

@@ -13,7 +13,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from memsessions import ResponseStarted, SessionEnded, StoreUnavailable
+from memsessions import ResponseStarted, SessionEnded, SessionTooLarge, StoreUnavailable
 from memsessions.web import Cookie, Session, SessionStorage
 from memsessions.wsgi import SessionMiddleware
 
@@ -518,6 +518,34 @@ def test_a_file_reaches_the_server_as_it_is(storage: SessionStorage, cookie: str
     assert serve(SessionMiddleware(app, storage), cookie).body == b"file"
     assert drive(SessionMiddleware(app, storage), []) is made[1]
     assert data(storage, cookie) == {"seen": 1, "downloads": 1}
+
+
+def test_a_file_is_closed_when_the_session_cannot_be_saved(storage: SessionStorage) -> None:
+    file = io.BytesIO(b"file")
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        session_of(environ)["large"] = "x" * 2_000_000
+        start_response("200 OK", TEXT)
+        return FileWrapper(file)
+
+    assert isinstance(serve(SessionMiddleware(app, storage)).error, SessionTooLarge)
+    assert file.closed
+
+
+def test_nothing_is_written_to_a_server_that_refused_the_headers(storage: SessionStorage) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        del environ
+        write = start_response("200 OK", TEXT)
+        with pytest.raises(Boom):
+            write(b"one")
+        write(b"two")
+        return []
+
+    def refuse(*_: Any) -> Any:
+        raise Boom
+
+    with pytest.raises(AssertionError):
+        SessionMiddleware(app, storage)({}, refuse)
 
 
 @pytest.mark.parametrize(
