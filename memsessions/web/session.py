@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from ..changes import KEEP, Changes, differences
+from ..changes import KEEP, Changes, applied, differences
 from ..documents import Document, check_user
 from ..errors import InvalidValue, StoreUnavailable
 from ..plain import STRICT, plain
@@ -79,17 +79,17 @@ class Session(MutableMapping[str, Any]):
         self.sent = sent
         self.ip = ip
         self._loaded: Loaded | None = None
-        self._looked_at = False
         self._destroyed = self._ending = False
+        self._seen = False  # whether anything was asked of it but its data
         self._set_data({}, {}, {})
         self._decoded = False
         self._forget_moves()
 
     def _set_data(self, base: dict[str, Any], data: dict[str, Any], flashed: dict[str, Any]) -> None:
         self._base = base  # what this session knows to be stored
-        self._after = base  # what is to be stored, as it was last asked
         self._data = data
         self._assigned: set[str] = set()  # the keys that were given a value
+        self._saving: Changes = {}
         self._flashed = flashed  # in the last request
         self._flashing: dict[str, Any] = {}  # in this one
         self._decoded = True
@@ -138,7 +138,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def accessed(self) -> bool:
         """Whether anything was asked of it, so that the response depends on the visitor."""
-        return self._looked_at or self._decoded or self._regenerate or self._user is not KEEP
+        return self._seen or self._noted
 
     @property
     def destroyed(self) -> bool:
@@ -258,11 +258,11 @@ class Session(MutableMapping[str, Any]):
         return self._loaded
 
     def pending(self) -> Pending | None:
-        """What is to be saved, or None. Raises `InvalidValue` for what JSON cannot hold."""
-        if not self.accessed:
+        """What is to be saved, or None."""
+        if not self._noted:
             return None
         document, outage, _ = self.opened()
-        changes = self._changes()
+        changes = self._saving = self._changes()
         emptied = self._decoded and not self._data and not self._flashing
         move = self._regenerate, self._delete_old, self._user
         pending = Pending(document, changes, emptied, self._ending, *move, outage)
@@ -270,16 +270,26 @@ class Session(MutableMapping[str, Any]):
 
     def saved(self, document: Document | None) -> None:
         """It is stored as this document now, or not at all. It can be used and saved again."""
-        self.dropped()
+        # Of what others have changed meanwhile this session knows nothing, and will not change it back.
+        if document is None:
+            self._base = {}
+        else:
+            for key in self._saving:
+                self._base.pop(key, None)
+                if key in document.stored:
+                    self._base[key] = document.stored[key]
+        self._assigned.clear()
         self._loaded = Loaded(document)
         self.shown_token = None if document is None else document.token
         self._ending = False
         self._forget_moves()
 
     def dropped(self) -> None:
-        """Its changes are done with, though they may not be stored."""
-        self._base = self._after
+        """What it has changed is lost, and not to be saved again."""
+        changes = {**self._saving, **plain(applied({}, self._saving))}
+        self._base = applied(self._base, changes)
         self._assigned.clear()
+        self._cleared = False
 
     # ------------------------------------------------------------------------------------ inside
 
@@ -288,10 +298,14 @@ class Session(MutableMapping[str, Any]):
         """Whether it was cleared though it could not be read: that may have been a log-out."""
         return self._cleared and self._loaded is not None and self._loaded.outage is not None
 
+    @property
+    def _noted(self) -> bool:
+        """Whether there can be anything to save."""
+        return self._decoded or self._regenerate or self._user is not KEEP
+
     def _asked(self) -> Loaded:
-        loaded = self.opened()
-        self._looked_at = True
-        return loaded
+        self._seen = True
+        return self.opened()
 
     def _look(self) -> None:
         """Decode its data."""
@@ -309,14 +323,7 @@ class Session(MutableMapping[str, Any]):
         after = {key: self._json(key, value) for key, value in self._data.items()}
         if self._flashing:
             after[_FLASHED] = {key: self._dumped(value) for key, value in self._flashing.items()}
-        try:
-            if orjson.dumps(after, option=STRICT) == orjson.dumps(self._base):
-                self._after = self._base
-                return {}
-        except TypeError:
-            pass  # `plain` tells where and what
-        self._after = plain(after)
-        return differences(self._base, self._after)
+        return differences(self._base, after)
 
     def _json(self, key: str, value: Any) -> Any:
         """What stands for a value. That it has not changed is found out faster than by coding it."""

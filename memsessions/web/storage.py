@@ -156,8 +156,13 @@ class SessionStorage:
             return None
         session.saved(document)
         if document is not None:
-            return document.token if self._signer is None else self._signer.sign(document.token)
+            return self.cookie_value(session)
         return "" if session.sent else None
+
+    def cookie_value(self, session: Session) -> str | None:
+        """The cookie of a session as it is stored, to send it once more; None if there is none of it."""
+        token = session.id
+        return token if token is None or self._signer is None else self._signer.sign(token)
 
     # ------------------------------------------------------------------------------ a user's devices
 
@@ -246,7 +251,7 @@ class SessionStorage:
             saved = self._documents.move(document, changes, id=pending.user, ip=ip)
         else:
             saved = self._documents.save(document, changes)
-        if saved is None:
+        if saved is None and not (pending.emptied and user is None):
             raise SessionEnded("the session was ended while this request was changing it")
         return saved
 

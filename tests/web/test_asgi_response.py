@@ -149,6 +149,13 @@ def test_what_changes_while_the_body_is_sent_is_stored_before_its_end(
     assert seen == [2, 2, 3]
 
 
+def test_what_was_saved_once_is_not_saved_again(storage: SessionStorage) -> None:
+    """Though a tuple has become a list in the store."""
+    done = serve(SessionMiddleware(page(setting("pair", (1, 2)), START, MORE, END), storage))
+    assert data(storage, done.cookie) == {"pair": [1, 2]}
+    assert [session["w"] for session in storage.client.soapp(APP)] == [1]
+
+
 def test_what_changes_after_the_response_is_saved(storage: SessionStorage, cookie: str) -> None:
     done = serve(SessionMiddleware(page(START, END, setting("seen", 2)), storage), cookie)
     assert (done.error, done.cookie) == (None, None)
