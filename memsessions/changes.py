@@ -35,7 +35,8 @@ KEEP: Final = Marker("KEEP")
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     """What turns one document's data into another's, by top-level key; `True` is not 1, and 1 is not 1.0.
 
-    What JSON cannot hold differs from everything; `plain` tells what it is.
+    What is stored in the same way is the same: a tuple is the list that it becomes. What JSON cannot hold
+    differs from everything; `plain` tells what it is.
     """
     changes: Changes = {key: REMOVED for key in before if key not in after}
     for key, value in after.items():
@@ -45,9 +46,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
 
 
 def _same(one: Any, other: Any) -> bool:
-    if type(one) is not type(other):
-        return False
-    if type(one) in _SCALARS:
+    if type(one) is type(other) in _SCALARS:
         return bool(one == other)
     try:
         return orjson.dumps(one) == orjson.dumps(other, option=STRICT)
