@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from anyio import create_task_group, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from .errors import StoreUnavailable
+from .errors import SessionEnded, StoreUnavailable
 from .web.cookies import Cookie
 from .web.responses import REFUSED, refusal, save_late, with_vary
 
@@ -75,13 +75,13 @@ class SessionMiddleware:
     that is cancelled waits for its thread, whose call is over within the client's time-out.
 
     In place of the application's response, as long as that has not started, the answer is
-        503, with `Retry-After`, for a `StoreUnavailable` from the session (or that the application lets
-        out); an application that does not look at its session does not notice;
+        503, with `Retry-After`, for `StoreUnavailable` and `StoreFull` from the session (or that the
+        application lets out); an application that does not look at its session does not notice;
         409 when the session was ended elsewhere while the request changed it (`SessionEnded`): its changes
         are lost, and the page that says otherwise must not be seen.
-    Both are raised where the response starts, through the application, which can so notice; after that they
-    are raised to the server, as all other errors always are. A websocket is refused in the same way, by a
-    close if its server knows no other.
+    What goes wrong at the save is raised where the response starts, through the application; after that, it
+    goes to the server, as all other errors always do. A websocket is refused in the same way, by a close if
+    its server knows no other.
     """
 
     def __init__(self, app: ASGIApp, storage: SessionStorage, *, cookie: Cookie | None = None) -> None:
@@ -223,7 +223,7 @@ class _Exchange:
         if self._scope["type"] == "websocket":
             kind = "websocket.http.response"
             if kind not in (self._scope.get("extensions") or {}):
-                code = _TRY_AGAIN_LATER if isinstance(reason, StoreUnavailable) else _POLICY_VIOLATION
+                code = _POLICY_VIOLATION if isinstance(reason, SessionEnded) else _TRY_AGAIN_LATER
                 await self._to_server({"type": "websocket.close", "code": code, "reason": ""})
                 return
         await self._to_server({"type": f"{kind}.start", "status": status, "headers": _encoded(headers)})

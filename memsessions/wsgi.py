@@ -59,10 +59,11 @@ class SessionMiddleware:
     session is new, or has got a new id), `ResponseStarted` is raised there, and nothing of it is saved.
 
     In place of the application's response, as long as that has not started, the answer is
-        503, with `Retry-After`, for a `StoreUnavailable` from the session (or that the application lets out);
+        503, with `Retry-After`, for `StoreUnavailable` and `StoreFull` from the session (or that the
+        application lets out);
         409 when the session was ended elsewhere while the request changed it (`SessionEnded`): its changes
         are lost, and the page that says otherwise must not be seen.
-    After that, both are raised to the server, as all other errors always are.
+    After that, they are raised to the server, as all other errors always are.
     """
 
     def __init__(

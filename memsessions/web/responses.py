@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import ResponseStarted, SessionEnded, StoreUnavailable
+from ..errors import ResponseStarted, SessionEnded, StoreFull, StoreUnavailable
 from .cookies import vary_on_cookie
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("memsessions.web")
 
 #: What is answered by itself, as long as the application's own response has not started.
-REFUSED = (StoreUnavailable, SessionEnded)
+REFUSED = (StoreUnavailable, StoreFull, SessionEnded)
 
 # A server that failed is left alone for 0.9 s at most.
 _RETRY_AFTER_S = "1"

@@ -25,6 +25,7 @@ from memsessions.web import Cookie, Session, SessionStorage
 
 from ..conftest import MakeClient, OnMemcached
 from ..support.memcached import Memcached
+from ..test_full_server import fill_up
 from .asgi_server import BACKENDS, App, Backend, Message, exchange, scope, serve
 
 APP = "forum"
@@ -289,6 +290,17 @@ def test_without_a_store_the_answer_is_503_and_the_log_says_why(
     ours = [record for record in caplog.records if record.name == "memsessions.web"]
     assert [record.levelno for record in ours] == [logging.ERROR] * 2
     assert cookie not in caplog.text
+
+
+def test_a_store_that_is_full_is_503_too(make_client: MakeClient) -> None:
+    with Memcached("-M", "-m", "2", "-t", "1") as server:
+        storage = SessionStorage(make_client(server.address, timeout=5), APP)
+        cookie = serve(SessionMiddleware(page(setting("seen", 1), START, END), storage)).cookie
+        fill_up(storage.client)
+        app = SessionMiddleware(page(setting("seen", "x" * 5000), START, END), storage)
+        for done in (serve(app), serve(app, cookie)):
+            assert (done.status, done.cookie) == (503, None)
+        assert data(storage, cookie) == {"seen": 1}
 
 
 def test_who_does_not_look_at_the_session_does_not_need_the_store(down: SessionStorage) -> None:
