@@ -132,6 +132,19 @@ def test_it_is_saved_again_before_it_is_closed_and_at_the_end(storage: SessionSt
     assert data(storage, cookie) == {"seen": 4}
 
 
+def test_an_application_can_save_in_between(storage: SessionStorage, cookie: str) -> None:
+    """What has to be safe earlier than at the end of a long connection."""
+    seen: list[int] = []
+    text: Message = {"type": "websocket.send", "text": "x"}
+    done = serve(
+        storage,
+        talk(ACCEPT, setting(2), storage.save, text, setting(3), CLOSE),
+        cookie,
+        on_send=lambda _: seen.append(data(storage, cookie)["seen"]),
+    )
+    assert (done.error, seen) == (None, [1, 2, 3])
+
+
 def test_a_session_that_begins_after_the_handshake_is_an_error(storage: SessionStorage) -> None:
     for steps in ((ACCEPT, setting(1), CLOSE), (ACCEPT, setting(1)), (setting(1), CLOSE)):
         assert isinstance(serve(storage, talk(*steps)).error, ResponseStarted)
