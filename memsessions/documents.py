@@ -12,15 +12,17 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import orjson
 
 from . import validation as check
+from .changes import KEEP, Changes, Marker, applied
 from .errors import InvalidFormat, InvalidValue
 from .plain import plain
+from .reading import Held
 from .record import Record, new_record
-from .sessions import Held, Making, counter_life
+from .sessions import Making, counter_life
 from .store.operations import Item
 from .tokens import ALPHABET, NAME_LENGTH, TAG, Life, hashed, token_life
 
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
     from .fleet import Fleet
     from .nodes import ByTag, Node
     from .types import Session
-
-#: Changes to a document: new values by top-level key, or `REMOVED`.
-Changes = dict[str, Any]
 
 #: Where no address is known.
 NO_IP = "unknown"
@@ -45,22 +44,6 @@ _NAME = re.compile(rf"[A-Za-z0-9+/]{{{NAME_LENGTH}}}", re.ASCII)
 _SEALED = "~"
 
 _log = logging.getLogger(__name__)
-
-
-class _Marker:
-    """A value unlike all others."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __repr__(self) -> str:
-        return self._name
-
-
-#: In `Changes`: the key is to be removed.
-REMOVED: Final = _Marker("REMOVED")
-#: For `Documents.move`: the session keeps its user.
-KEEP: Final = _Marker("KEEP")
 
 
 class Sealing(Protocol):
@@ -144,15 +127,6 @@ class Device(NamedTuple):
 def name_of(token: str) -> str:
     """The name by which the store knows a session; `Documents.devices` shows it."""
     return hashed(token).decode()
-
-
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
-    """What turns one document's data into another's, by top-level key; `True` is not 1, and 1 is not 1.0."""
-    changes: Changes = {key: REMOVED for key in before if key not in after}
-    for key, value in after.items():
-        if key not in before or orjson.dumps(before[key]) != orjson.dumps(value):
-            changes[key] = value
-    return changes
 
 
 class Documents:
@@ -265,7 +239,7 @@ class Documents:
         document: Document,
         changes: Changes,
         *,
-        id: str | _Marker | None = KEEP,
+        id: str | Marker | None = KEEP,
         ip: str | None = None,
         ttl: int | None = None,
         ends_in: int | None = None,
@@ -286,7 +260,7 @@ class Documents:
             The document as it is now, or None if it has ended since it was read.
         """
         token = document.token
-        user = document.held.found[1] if isinstance(id, _Marker) else _user(id)
+        user = document.held.found[1] if isinstance(id, Marker) else _user(id)
         life = _life(document.ttl if ttl is None else ttl, bool(document.held.found[4]))
         rewrite = self._merging(changes, user, life.ttl, ip)
         try:
@@ -366,13 +340,11 @@ class Documents:
     def _merging(
         self, changes: Changes, user: str | None = None, ttl: int | None = None, ip: str | None = None
     ) -> Callable[[Record], Record]:
-        removed = {key for key, value in changes.items() if value is REMOVED}
-        new = _plain({key: value for key, value in changes.items() if value is not REMOVED})
+        changes = {**changes, **_plain(applied({}, changes))}
 
         def rewrite(found: Record) -> Record:
             schema, old_user, old_ip, old_ttl, no_resave, w, _ = found
-            old = self._opened(found) or {}
-            data = {**{key: value for key, value in old.items() if key not in removed}, **new}
+            data = applied(self._opened(found) or {}, changes)
             new_user = old_user if user is None else user
             new_ttl = old_ttl if ttl is None else ttl
             new_ip = (ip or old_ip)[:_IP_MAX]

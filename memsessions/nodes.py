@@ -11,9 +11,10 @@ from .errors import StoreDamaged
 from .index import Index
 from .keys import AppKeys
 from .listings import Listings
+from .reading import Held
 from .registry import Registry
 from .scans import Scans
-from .sessions import AppSessions, Held, Making, Rewrite
+from .sessions import AppSessions, Making, Rewrite
 from .store.operations import Add, Store
 from .tokens import server_tag
 from .wiping import wipe_app

@@ -1,4 +1,4 @@
-"""One session: made, read, written, moved to another token and ended, each in one or two packets.
+"""One session: made, written, moved to another token and ended, each in one or two packets.
 
 What the order of the operations in a packet guarantees:
 
@@ -6,11 +6,6 @@ What the order of the operations in a packet guarantees:
   that finds a counter without a session knows a session that is just being made.
 - A read asks for the session before its counter, and both get their new life in that order, so a counter
   does not expire before its session.
-
-A normal session's items are both renewed by each access, the counter for twice as long: memcached forgets
-to renew one that it counts up while somebody else reads it. Of a `no_resave` session the counter keeps the
-end that it was made with, counting changes no life, and the session lives while its counter does; the
-session's own item is renewed by each access, which is how its idle time is known.
 """
 
 from __future__ import annotations
@@ -22,24 +17,20 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from . import record, tokens
-from .errors import ItemTooLarge, SessionTooLarge, StoreDamaged, StoreError, StoreFull, WriteRefused
-from .keys import AppKeys
-from .listings import Listings
+from .errors import ItemTooLarge, SessionTooLarge, StoreError, StoreFull, WriteRefused
+from .reading import FIRST, Held, SessionReader
 from .record import Record
-from .store.operations import Add, Batch, Count, Delete, Item, Outcome, Read, Store, Swap, Visit
+from .store.operations import Add, Batch, Delete, Item, Outcome, Read, Swap
 from .tokens import Life
 from .types import Scalar, Session
 from .validation import ITEM_OVERHEAD_BYTES, check_size
 
 _ATTEMPTS = 4
-# A counter at its beginning. It is wide enough to be counted up in place, for which a full server has room.
-_FIRST = b"1         "
 # Of a session that was moved, the counter at its old place is left this long.
 _OLD_COUNTER_S = 5
 # A server that evicts can refuse to store, too: where it is just sending all items of about that size. Of
 # items up to this one it has hundreds.
 _SURELY_STORED_BYTES = 4 * 1024
-_NO_NUMBER = "what stands under a counter's key is no number"
 
 #: What a write makes of the session that it finds.
 Rewrite = Callable[[Record], Record]
@@ -58,35 +49,8 @@ class Making(NamedTuple):
     counter_left: int
 
 
-class Held(NamedTuple):
-    """A session that was read or written, and what a write that goes over it has to know."""
-
-    token: str
-    found: Record
-    item: Item  # as it is since; the unique is 0 where it is not known
-    counter: Item  # its number counts the access
-    idle: int
-
-    @property
-    def fixed_left(self) -> int | None:
-        """Seconds until its fixed end, if it has one."""
-        return self.counter.left - 1 if self.found[4] else None
-
-    def shown(self) -> Session:
-        """The session as the client shows it. Raises `ValueError` where the counter is no number."""
-        return record.shown(self.found, self.counter.value, max(0, self.idle), self.fixed_left)
-
-
-class AppSessions:
+class AppSessions(SessionReader):
     """The sessions of one app on one store."""
-
-    def __init__(self, store: Store, keys: AppKeys, listings: Listings, item_bytes: int, tag: str) -> None:
-        self._store = store
-        self._run = store.run
-        self._keys = keys
-        self._listings = listings
-        self._item_bytes = item_bytes
-        self._tag = tag
 
     # ----------------------------------------------------------------------------------- making
 
@@ -103,7 +67,7 @@ class AppSessions:
         value = self._encoded(making.record)
         started = time.monotonic()
         new = self._listings.new(tokens.hashed(token), tokens.hashed(making.record[1]), making.life)
-        counter = Add(new.counter, _FIRST, making.counter_left)
+        counter = Add(new.counter, FIRST, making.counter_left)
         batch = (*first, counter, *new.listing, Add(new.key, value, making.life.ttl + 1))
         try:
             *_, stored = answers = self._run(batch, deadline=deadline)
@@ -121,112 +85,6 @@ class AppSessions:
         if len(value) + ITEM_OVERHEAD_BYTES > self._item_bytes:
             check_size(found[-1] or {}, self._item_bytes)
         return value
-
-    # ---------------------------------------------------------------------------------- reading
-
-    def read(self, token: str) -> Session | None:
-        """Read, count and renew a session. One round trip."""
-        deadline = self._store.deadline()
-        ttl, no_resave = tokens.token_life(token)
-        name = tokens.hashed(token)
-        key, counter, touch = self._keys.sessions + name, self._keys.reads + name, ttl + 1
-        visit = Visit(key, counter, touch, None if no_resave else 2 * touch)
-        try:
-            ((value, left, reads, reads_left),) = self._run((visit,), repeatable=True, deadline=deadline)
-        except StoreFull:
-            item, counted = self._uncounted(key, counter, touch, deadline)
-            value, left = (None, 0) if item is None else item[:2]
-            reads, reads_left = (None, 0) if counted is None else counted[:2]
-        if value is None:
-            if reads is not None:  # of a session that has ended or moved; the call has just renewed it
-                self._run((Delete(counter),), deadline=deadline)
-            return None
-        if reads is None:
-            reads = None if no_resave else self._recount(key, counter, touch, deadline)
-            if reads is None:
-                return None
-        found = self._decoded(value)
-        if left < touch:
-            self._listings.keep(found, name, touch - left, deadline)
-        try:
-            return record.shown(found, reads, max(0, touch - left), reads_left - 1 if no_resave else None)
-        except ValueError:
-            raise StoreDamaged(self._store.server, _NO_NUMBER) from None
-
-    def hold(self, token: str) -> Held | None:
-        """As `read`, with all that a write which goes over what was read has to know. One round trip."""
-        deadline = self._store.deadline()
-        ttl, no_resave = tokens.token_life(token)
-        name = tokens.hashed(token)
-        key, counter_key, touch = self._keys.sessions + name, self._keys.reads + name, ttl + 1
-        both = (Read(key, touch), Count(counter_key, None if no_resave else 2 * touch))
-        try:
-            item, counter = self._run(both, repeatable=True, deadline=deadline)
-        except StoreFull:
-            item, counter = self._uncounted(key, counter_key, touch, deadline)
-        if item is None:
-            if counter is not None:  # of a session that has ended or moved; the call has just renewed it
-                self._run((Delete(counter_key),), deadline=deadline)
-            return None
-        if counter is None:
-            reads = None if no_resave else self._recount(key, counter_key, touch, deadline)
-            if reads is None:
-                return None
-            counter = Item(reads, 2 * touch, 0)
-        found = self._decoded(item.value)
-        if item.left < touch:
-            self._listings.keep(found, name, touch - item.left, deadline)
-        renewed = Item(item.value, touch, item.cas)
-        return self._held(Held(token, found, renewed, counter, touch - item.left))
-
-    def exists(self, token: str) -> bool:
-        """Whether there is such a session, which is neither counted nor renewed. One round trip."""
-        name = tokens.hashed(token)
-        both = (Read(self._keys.sessions + name), Read(self._keys.reads + name))
-        item, counter = self._run(both, repeatable=True)
-        return item is not None and (counter is not None or not tokens.token_life(token).no_resave)
-
-    def _uncounted(
-        self, key: bytes, counter: bytes, touch: int, deadline: float
-    ) -> tuple[Item | None, Item | None]:
-        """A session and its counter as a read would find them, where the server cannot count.
-
-        memcached can want memory to count what somebody else is reading.
-        """
-        item, counted = self._run((Read(key, touch), Read(counter)), repeatable=True, deadline=deadline)
-        return item, counted and Item(self._one_more(counted.value), counted.left, 0)
-
-    def _recount(self, key: bytes, counter: bytes, touch: int, deadline: float) -> bytes | None:
-        """A counter for a session that has lost its own: evicted, or gone because the session was killed."""
-        batch = (Add(counter, _FIRST, 2 * touch), Count(counter, 2 * touch), Read(key))
-        try:
-            added, counted, item = self._run(batch, deadline=deadline)
-        except StoreFull as full:  # the session can be read all the same
-            added, counted, item = full.answers
-        if item is not None:
-            return _FIRST if counted is None else Item(*counted).value
-        if added:
-            self._run((Delete(counter),), deadline=deadline)
-        return None
-
-    def _one_more(self, reads: bytes) -> bytes:
-        try:
-            return b"%d" % (int(reads) + 1)
-        except ValueError:
-            raise StoreDamaged(self._store.server, _NO_NUMBER) from None
-
-    def _held(self, held: Held) -> Held:
-        try:
-            int(held.counter.value)
-        except ValueError:
-            raise StoreDamaged(self._store.server, _NO_NUMBER) from None
-        return held
-
-    def _decoded(self, value: bytes) -> Record:
-        try:
-            return record.decode(value)
-        except ValueError as error:
-            raise StoreDamaged(self._store.server, str(error)) from None
 
     # ---------------------------------------------------------------------------------- writing
 
@@ -268,9 +126,9 @@ class AppSessions:
                 return None
             if outcome is Outcome.DONE:
                 if counter is None and not no_resave:
-                    counter = Item(_FIRST, 2 * touch, 0)
+                    counter = Item(FIRST, 2 * touch, 0)
                     with contextlib.suppress(StoreFull):  # the write itself is done
-                        self._run((Add(counter_key, _FIRST, 2 * touch),), deadline=deadline)
+                        self._run((Add(counter_key, FIRST, 2 * touch),), deadline=deadline)
                 if counter is None:
                     return None
                 if item.left < touch:
@@ -348,7 +206,7 @@ class AppSessions:
                 item, counter = self._run(both, repeatable=True, deadline=deadline)
                 if item is None or (counter is None and fixed):
                     return None
-            counter = counter or Item(_FIRST, 2 * item.left, 0)
+            counter = counter or Item(FIRST, 2 * item.left, 0)
             found, value, left = self._decoded(item.value), item.value, item.left
             if rewrite is not None:
                 found, left = rewrite(found), life.ttl + 1
@@ -383,7 +241,7 @@ class AppSessions:
                     raise _too_large(error) from error
                 raise
             if ended is Outcome.DONE:
-                if counted is not None and copied is not None and counted.value != counter.value:
+                if counted and copied and counted.value.strip() != counter.value.strip():
                     counter = counted
                     self._run(
                         (Swap(new.counter, counted.value, counter_left, copied.cas),), deadline=deadline

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from ..documents import KEEP, Changes, Document, check_user, differences
+from ..changes import KEEP, Changes, differences
+from ..documents import Document, check_user
 from ..errors import InvalidValue, StoreUnavailable
 from ..plain import STRICT, plain
 

@@ -6,8 +6,9 @@ import logging
 from typing import Literal
 
 from .. import validation as check
+from ..changes import KEEP, applied
 from ..client import SessionsClient
-from ..documents import KEEP, REMOVED, Document
+from ..documents import Document
 from ..errors import ConfigurationError, InvalidValue, SessionEnded, StoreUnavailable
 from ..servers import Addresses
 from .devices import Device, devices, end_others
@@ -141,14 +142,17 @@ class SessionStorage:
         pending = session.pending()
         if pending is None:
             return None
-        if pending.ending:
-            self._documents.end(session.shown_token)
-        elif pending.outage is not None:
-            if pending.moving:
+        try:
+            if pending.ending:
+                self._documents.end(session.shown_token)
+            elif pending.outage is not None:
                 raise pending.outage
-            _log.warning("what a request put into its session is lost: %s", pending.outage)
+            document = self._stored(session, pending)
+        except StoreUnavailable as error:
+            if pending.ending or pending.moving or not self._anonymous:
+                raise
+            _log.warning("what a request put into its session is lost: %s", error)
             return None
-        document = self._stored(session, pending)
         session.saved(document)
         if document is not None:
             return document.token if self._signer is None else self._signer.sign(document.token)
@@ -231,13 +235,14 @@ class SessionStorage:
         if document is None:
             return self._created(session, pending, user)
         if pending.regenerate and not pending.delete_old:
-            data = {**document.stored, **changes}
-            kept = {key: value for key, value in data.items() if value is not REMOVED}
-            return self._documents.create(kept, id=user, ip=document.ip, ttl=self._ttl)
+            data = applied(document.stored, changes)
+            return self._documents.create(data, id=user, ip=document.ip, ttl=self._ttl)
         if pending.emptied and user is None and self._documents.end_unchanged(document):
             return None
         if pending.moving:
-            saved = self._documents.move(document, changes, id=pending.user)
+            # Who logs in is listed with the address of the log-in.
+            ip = None if pending.user is KEEP else session.ip
+            saved = self._documents.move(document, changes, id=pending.user, ip=ip)
         else:
             saved = self._documents.save(document, changes)
         if saved is None:

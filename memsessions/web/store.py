@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import validation as check
+from ..changes import differences
 from ..client import SessionsClient
-from ..documents import Document, differences
+from ..documents import Document
 from ..errors import SessionEnded
 from ..plain import plain
 from .encryption import Encryption, Keys

@@ -81,6 +81,9 @@ class Memcached:
 
     def freeze(self) -> None:
         self.signal(signal.SIGSTOP)
+        assert self.process is not None
+        # It answers for a moment yet: until all of its threads have stopped.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         self.signal(signal.SIGCONT)

@@ -15,6 +15,9 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
+from memsessions import SessionsClient
+from memsessions.web import SessionStorage
+
 from .pages import Gate
 
 #: Where every site serves its pages, by POST.
@@ -42,6 +45,18 @@ class Setup:
     def environment(self) -> dict[str, str]:
         """What makes it known to a server process."""
         return {self.VARIABLE: json.dumps(asdict(self))}
+
+    def storage(self) -> SessionStorage:
+        """Where an adapter is given a storage: one of a client of its own, which is `storage.client`."""
+        client = SessionsClient(self.servers, ns=self.ns, timeout=self.timeout, wipe=self.wipe)
+        return SessionStorage(
+            client,
+            self.app,
+            self.ttl,
+            secrets=self.secrets or None,
+            encryption_key=self.encryption_key,
+            on_outage=self.on_outage,
+        )
 
     @classmethod
     def from_environment(cls) -> Setup:
@@ -76,6 +91,8 @@ class Traits:
     deletes_unknown: bool = False
     #: Round trips of a page that does not look at its session, by a visitor who has one.
     trips_of_nothing: int = 0
+    #: The visitor's address is kept with a new session.
+    knows_ip: bool = True
     signs: bool = True
     encrypts: bool = True
     flashes: bool = True

@@ -1,0 +1,42 @@
+"""What a request changes in a document's data, so that it can be merged into what others have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+#: New values by top-level key, or `REMOVED`.
+Changes = dict[str, Any]
+
+
+class Marker:
+    """A value unlike all others."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+#: In `Changes`: the key is to be removed.
+REMOVED: Final = Marker("REMOVED")
+#: In place of a user: it stays the same.
+KEEP: Final = Marker("KEEP")
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
+    """What turns one document's data into another's, by top-level key; `True` is not 1, and 1 is not 1.0."""
+    changes: Changes = {key: REMOVED for key in before if key not in after}
+    for key, value in after.items():
+        if key not in before or orjson.dumps(before[key]) != orjson.dumps(value):
+            changes[key] = value
+    return changes
+
+
+def applied(data: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
+    """The data with these changes."""
+    changed = {**data, **changes}
+    return {key: value for key, value in changed.items() if value is not REMOVED}
