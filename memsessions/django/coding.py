@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from django.core.signing import JSONSerializer
 
-from ..documents import Changes, differences
+from ..changes import Changes, differences
 from ..errors import InvalidValue
 from ..plain import plain
 

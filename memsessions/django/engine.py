@@ -15,6 +15,7 @@ its being used, and does not postpone its end.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, ParamSpec, TypeVar
 
@@ -28,7 +29,8 @@ from django.utils.asyncio import async_unsafe
 from django.utils.crypto import get_random_string
 
 from .. import errors
-from ..documents import KEEP, Document, Documents
+from ..changes import KEEP
+from ..documents import Document, Documents
 from ..tokens import TTL_MAX_S, TTL_MIN_S
 from .coding import Coding, coding_of
 from .configured import configured
@@ -38,6 +40,9 @@ _ASK_ASYNC = (
     "In an event loop a session can be asked only by its async methods (aget() and others, from Django 5.1"
     " on), or by sync_to_async."
 )
+
+# The middleware saves at the end of a request what `cycle_key` and a log-in have just stored.
+_A_MOMENT_S = 1.0
 
 _log = logging.getLogger("memsessions.web")
 
@@ -61,11 +66,21 @@ class SessionStore(SessionBase):
     """
 
     def __init__(self, session_key: str | None = None) -> None:
-        super().__init__(session_key)
         self._document: Document | None = None  # what was read or written last
         self._stored: Mapping[str, Any] = {}  # what was stored then, as far as this request knows
+        self._written: tuple[float, int] | None = None  # when this object did, and for how long
         self._outage: errors.StoreUnavailable | None = None  # why it is empty though it may not be
         self._over = False  # it was saved with an age that is over
+        super().__init__(session_key)
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is something to save. What is going to be lost is not: it needs no cookie."""
+        return self._modified and (self._outage is None or not self._can_be_lost())
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._modified = value
 
     # --------------------------------------------------------------------------- Django's methods
 
@@ -81,10 +96,10 @@ class SessionStore(SessionBase):
         except errors.StoreUnavailable as error:
             if not configured().anonymous_on_outage:
                 raise
-            _log.warning("a session could not be read, and is empty for this request: %s", error)
+            _log.warning("a session is empty for this request, and what is put into it is lost: %s", error)
             self._outage = error
             return {}  # and keeps its key: the visitor may be logged in
-        self._document = document
+        self._document, self._written = document, None
         if document is None:
             self._session_key = None
             return {}
@@ -99,8 +114,8 @@ class SessionStore(SessionBase):
     def save(self, must_create: bool = False) -> None:
         """Store what was changed, and let it live for its age from now on. One round trip.
 
-        Two more for each other writer in between. A key that is to be known to the visitor has to be asked
-        for after this: see the module's text for when it is a new one.
+        Two more for each other writer in between; none if this object has stored the same a moment ago, as
+        after `cycle_key`. The key may be a new one then: see the module's text.
 
         Parameters:
             must_create: store it as a new session. It gets a new key in any case: a key says where its
@@ -127,8 +142,11 @@ class SessionStore(SessionBase):
     def delete(self, session_key: str | None = None) -> None:
         """End this session or another. One round trip, none for what cannot be a key."""
         key = self.session_key if session_key is None else session_key
-        if key is not None:
-            self._documents().end(key)
+        if key is None:
+            return
+        if key == self.session_key:
+            self._document = None
+        self._documents().end(key)
 
     def clear(self) -> None:
         """Remove all data."""
@@ -218,7 +236,7 @@ class SessionStore(SessionBase):
         ttl, ends_in = _life(age)
         after, user = self._coding().encode(data), _user_of(data)
         made = self._documents().create(after, id=user, ip=ip, ttl=ttl, no_resave=True, ends_in=ends_in)
-        self._is_stored(made, after)
+        self._is_stored(made, after, ends_in)
 
     def _write(self, *, move: bool = False, ip: str | None = None) -> None:
         data = self._data()
@@ -233,6 +251,8 @@ class SessionStore(SessionBase):
         ttl, ends_in = _life(age)
         after, user = self._coding().encode(data), _user_of(data)
         changes = self._coding().changes(self._stored, after)
+        if not (changes or move) and user == document.id and self._was_just_written(ends_in):
+            return
         if move or user != document.id or ends_in > document.ttl:
             owner = KEEP if user == document.id else user
             written = self._documents().move(document, changes, id=owner, ip=ip, ttl=ttl, ends_in=ends_in)
@@ -240,7 +260,7 @@ class SessionStore(SessionBase):
             written = self._documents().save(document, changes, ends_in=ends_in)
         if written is None:
             raise SessionEnded(_ENDED)
-        self._is_stored(written, after)
+        self._is_stored(written, after, ends_in)
 
     def _found(self) -> Document:
         """What a write goes over; read now, where the session was cleared without looking at it."""
@@ -248,13 +268,21 @@ class SessionStore(SessionBase):
             self._document = self._documents().read(self.session_key)
             if self._document is None:
                 raise SessionEnded(_ENDED)
-            self._stored = self._document.stored
+            self._stored, self._written = self._document.stored, None
         return self._document
 
-    def _is_stored(self, document: Document, data: Mapping[str, Any]) -> None:
+    def _is_stored(self, document: Document, data: Mapping[str, Any], ends_in: int) -> None:
         # Of what others have merged in this request knows nothing, so it must not remove that either.
         self._document, self._stored, self._session_key = document, data, document.token
+        self._written = time.monotonic(), ends_in
         self._over = False
+
+    def _was_just_written(self, ends_in: int) -> bool:
+        """Whether the store would count the same second of its end."""
+        if self._written is None:
+            return False
+        moment, until = self._written
+        return until == ends_in and time.monotonic() - moment < _A_MOMENT_S
 
     def _can_be_lost(self) -> bool:
         """Whether nobody is told that it could not be saved: pages are shown, but no log-out is claimed."""
