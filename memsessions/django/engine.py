@@ -15,39 +15,31 @@ its being used, and does not postpone its end.
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.signals import user_logged_in
-from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.dispatch import receiver
-from django.utils.asyncio import async_unsafe
 from django.utils.crypto import get_random_string
 
 from .. import errors
 from ..changes import KEEP
 from ..documents import Document, Documents
 from ..tokens import TTL_MAX_S, TTL_MIN_S
+from .asynchronous import AsyncMethods, waits
 from .coding import Coding, coding_of
 from .configured import configured
 
 _ENDED = "the session was ended while this request was changing it"
-_ASK_ASYNC = (
-    "In an event loop a session can be asked only by its async methods (aget() and others, from Django 5.1"
-    " on), or by sync_to_async."
-)
-
 # The middleware saves at the end of a request what `cycle_key` and a log-in have just stored.
 _A_MOMENT_S = 1.0
 
 _log = logging.getLogger("memsessions.web")
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class SessionEnded(errors.SessionEnded, UpdateError, SessionInterrupted):
@@ -57,7 +49,7 @@ class SessionEnded(errors.SessionEnded, UpdateError, SessionInterrupted):
     """
 
 
-class SessionStore(SessionBase):
+class SessionStore(AsyncMethods):
     """A session, as `django.contrib.sessions` describes it.
 
     Methods that ask the store can raise `StoreUnavailable`; those that write, `StoreFull`, `SessionTooLarge`
@@ -181,36 +173,9 @@ class SessionStore(SessionBase):
         """Tidy the store's indexes, as `client().wipe()`; sessions that are over it forgets by itself."""
         _wipe()
 
-    # -------------------------------------------------------- the same for an event loop, in a thread
-
-    async def aexists(self, session_key: str | None) -> bool:
-        return await _in_thread(self.exists)(session_key)
-
-    async def aload(self) -> dict[str, Any]:
-        return await _in_thread(self.load)()
-
-    async def acreate(self) -> None:
-        await _in_thread(self.create)()
-
-    async def asave(self, must_create: bool = False) -> None:
-        await _in_thread(self.save)(must_create)
-
-    async def adelete(self, session_key: str | None = None) -> None:
-        await _in_thread(self.delete)(session_key)
-
-    async def acycle_key(self) -> None:
-        await _in_thread(self.cycle_key)()
-
-    async def aflush(self) -> None:
-        await _in_thread(self.flush)()
-
-    @classmethod
-    async def aclear_expired(cls) -> None:
-        await _in_thread(cls.clear_expired)()
-
     # ------------------------------------------------------------------------------------- inside
 
-    @async_unsafe(_ASK_ASYNC)
+    @waits
     def _documents(self) -> Documents:
         return configured().documents
 
@@ -294,18 +259,14 @@ class SessionStore(SessionBase):
         return not cleared and _user_of(data) == known and self.get_expiry_age() > 0
 
 
-def _in_thread(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    return sync_to_async(function, thread_sensitive=False)  # it waits for nothing but the store
-
-
-@async_unsafe(_ASK_ASYNC)
+@waits
 def _wipe() -> None:
     configured().client.wipe()
 
 
-def _life(age: int) -> tuple[int, int]:
+def _life(age: float) -> tuple[int, int]:
     """The time to live, and the end, of a session of such an age."""
-    ends_in = min(age, TTL_MAX_S)
+    ends_in = min(math.ceil(age), TTL_MAX_S)
     return max(ends_in, TTL_MIN_S), ends_in
 
 
