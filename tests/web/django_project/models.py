@@ -11,7 +11,11 @@ _people: dict[str, Person] = {}
 
 
 class People(BaseUserManager["Person"]):
-    """Everybody is known."""
+    """Everybody is known but nobody."""
+
+    def forget(self) -> None:
+        """Everybody has their first password again."""
+        _people.clear()
 
     def db_manager(self, using: str | None = None, hints: Any = None) -> People:
         del using, hints

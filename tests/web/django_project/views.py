@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import django
+from asgiref.sync import sync_to_async
 from django.contrib import messages
-from django.contrib.auth import login, logout
+from django.contrib.auth import login, logout, update_session_auth_hash
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from memsessions import django as engine
 
-from ..pages import Visit
+from ..pages import PageFailed, Visit
 from ..site import PATH
 from .models import Person
+
+if django.VERSION >= (5, 0):
+    from django.contrib.auth import alogin, alogout
 
 
 class DjangoHands:
@@ -62,4 +67,51 @@ def visit(request: HttpRequest) -> HttpResponseBase:
     return JsonResponse(answer)
 
 
-urlpatterns = [path(PATH.removeprefix("/"), visit)]
+def change_password(request: HttpRequest) -> HttpResponseBase:
+    """As `PasswordChangeView` does it."""
+    request.user.set_password(request.POST["password"])
+    update_session_auth_hash(request, request.user)  # type: ignore[arg-type]
+    return JsonResponse({})
+
+
+def log_in_and_fail(request: HttpRequest) -> HttpResponseBase:
+    login(request, Person.objects.get_by_natural_key("user1234"))
+    raise PageFailed
+
+
+async def count(request: HttpRequest) -> HttpResponseBase:
+    """An async view, by Django's async methods where it has them."""
+    session = request.session
+    if django.VERSION < (5, 1):
+        seen: int = await sync_to_async(lambda: session.get("seen", 0))()
+        session["seen"] = seen + 1  # which is read now
+    else:
+        seen = await session.aget("seen", 0)
+        await session.aset("seen", seen + 1)
+    return JsonResponse({"seen": seen, "user": await sync_to_async(lambda: request.user.pk)()})
+
+
+async def blocking(request: HttpRequest) -> HttpResponseBase:
+    """One that forgets it."""
+    return JsonResponse({"seen": request.session.get("seen")})
+
+
+async def async_log_in(request: HttpRequest) -> HttpResponseBase:
+    await alogin(request, Person.objects.get_by_natural_key("user1234"))
+    return JsonResponse({})
+
+
+async def async_log_out(request: HttpRequest) -> HttpResponseBase:
+    await alogout(request)
+    return JsonResponse({})
+
+
+urlpatterns = [
+    path(PATH.removeprefix("/"), visit),
+    path("change-password", change_password),
+    path("log-in-and-fail", log_in_and_fail),
+    path("count", count),
+    path("blocking", blocking),
+    path("async-log-in", async_log_in),
+    path("async-log-out", async_log_out),
+]
