@@ -108,6 +108,7 @@ settings.configure(
         }
     ],
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": _DATABASE}},
+    PASSWORD_HASHERS=["django.contrib.auth.hashers.ScryptPasswordHasher"],
     LOGIN_URL="login",
     LOGIN_REDIRECT_URL="sessions",
     LOGOUT_REDIRECT_URL="login",

@@ -10,6 +10,8 @@ from django.core.wsgi import get_wsgi_application
 from django.http import StreamingHttpResponse
 from django.test import Client, override_settings
 
+from memsessions.django import client
+
 from ..site import HOST, PATH, Request, Response, Setup, Site, Traits
 from . import NAME
 
@@ -71,7 +73,7 @@ class DjangoAdapter:
 
     def command(self, port: int) -> list[str]:
         app = f"{__name__}:application()"
-        return [sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}", "--workers=2", app]
+        return [sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}", "--workers=2", "--preload", app]
 
 
 def application() -> Any:
@@ -79,4 +81,5 @@ def application() -> Any:
     assert NAME in settings.INSTALLED_APPS
     for name, value in settings_of(Setup.from_environment()).items():
         setattr(settings, name, value)
+    client().ping()  # so that workers are forked with a connection that is open
     return get_wsgi_application()
