@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, login
 from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.http import HttpRequest
 from django.test import Client, override_settings
 
 from memsessions import InvalidValue, SessionsClient, StoreUnavailable
@@ -143,6 +144,16 @@ def test_a_guests_session_that_is_given_a_user_by_hand_moves(sessions: SessionsC
     assert session.session_key != guest
     assert not session.exists(guest)
     assert len(sessions.soid(APP, "1234")) == 1
+
+
+def test_log_ins_into_sessions_of_other_engines_are_left_alone() -> None:
+    from django.contrib.sessions.backends.signed_cookies import SessionStore as InCookies
+
+    request = HttpRequest()
+    user_logged_in.send(Person, request=request, user=Person.objects.get_by_natural_key(USER))
+    request.session = InCookies()
+    login(request, Person.objects.get_by_natural_key(USER))
+    assert request.session[SESSION_KEY] == USER
 
 
 def test_a_log_in_whose_page_fails_sends_no_cookie() -> None:

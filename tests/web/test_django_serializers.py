@@ -231,10 +231,14 @@ def test_sessions_of_json_survive_a_change_to_pickles_and_not_the_other_way(
     assert client().soid("django", "user1234") == []
 
 
-def test_a_serializer_that_fails_is_an_empty_session() -> None:
+def test_where_a_serializer_fails_the_session_is_empty_and_is_written_anew() -> None:
     session = stored({"key": 1})
     with with_serializer(Fails):
         assert data(session) == {}
+        session = SessionStore(session.session_key)
+        session["new"] = 1
+        session.save()
+    assert data(session) == {"new": 1}
 
 
 class Fails(Dates):
