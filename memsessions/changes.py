@@ -7,6 +7,11 @@ from typing import Any, Final
 
 import orjson
 
+from .plain import STRICT
+
+# Of these, what is equal is the same: of floats, 0.0 and -0.0 are not.
+_SCALARS = frozenset({str, int, bool, type(None)})
+
 #: New values by top-level key, or `REMOVED`.
 Changes = dict[str, Any]
 
@@ -28,12 +33,29 @@ KEEP: Final = Marker("KEEP")
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
-    """What turns one document's data into another's, by top-level key; `True` is not 1, and 1 is not 1.0."""
+    """What turns one document's data into another's, by top-level key; `True` is not 1, and 1 is not 1.0.
+
+    What JSON cannot hold differs from everything; `plain` tells what it is.
+    """
     changes: Changes = {key: REMOVED for key in before if key not in after}
     for key, value in after.items():
-        if key not in before or orjson.dumps(before[key]) != orjson.dumps(value):
+        if key not in before or not same(before[key], value):
             changes[key] = value
     return changes
+
+
+def same(one: Any, other: Any, option: int = STRICT) -> bool:
+    """Whether two values are the same JSON; what is none, or `option` of orjson leaves out, never is."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if type(one) in _SCALARS:
+        return bool(one == other)
+    try:
+        return orjson.dumps(one) == orjson.dumps(other, option=option)
+    except TypeError:
+        return False
 
 
 def applied(data: Mapping[str, Any], changes: Changes) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def with_environment(environ: Mapping[str, str], options: Mapping[str, Any]) -> 
 
 def _tls_from(environ: Mapping[str, str]) -> ssl.SSLContext | None:
     try:
-        if not _flag(environ.get("MEMSESSIONS_TLS", "") or "1"):
+        if not flag(environ.get("MEMSESSIONS_TLS", "") or "1"):
             return None
     except ValueError as error:
         raise ConfigurationError(f"MEMSESSIONS_TLS is not usable: {error}") from None
@@ -78,7 +78,8 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _flag(text: str) -> bool:
+def flag(text: str) -> bool:
+    """Yes or no, in one of the words for it. Raises `ValueError` for any other."""
     if text.lower() in ("1", "true", "yes", "on"):
         return True
     if text.lower() in ("0", "false", "no", "off"):

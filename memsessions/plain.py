@@ -21,7 +21,8 @@ def plain(data: Mapping[str, Any]) -> dict[str, Any]:
     Raises `InvalidValue`, which tells where in the data something is that JSON cannot hold.
     """
     try:
-        copy: Any = orjson.loads(orjson.dumps(dict(data), option=STRICT))
+        # In a list, as it is in what is stored: it must not be too deep there.
+        (copy,) = orjson.loads(orjson.dumps([dict(data)], option=STRICT))
     except (TypeError, ValueError) as error:
         _check(data, "", 0)
         raise InvalidValue(f"the data cannot be written as JSON: {error}") from None

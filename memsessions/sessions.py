@@ -109,17 +109,26 @@ class AppSessions(SessionReader):
         counter_touch = (ends_in and ends_in + 1) if no_resave else 2 * touch
         deadline = self._store.deadline()
         collisions = 0
-        item = held.item if held and held.item.cas else None
+        if held is not None and not held.item.cas:
+            held = None
         while True:
-            if item is None:
+            if held is None:
                 (item,) = self._run((Read(key),), repeatable=True, deadline=deadline)
                 if item is None:
                     return None
-            found = rewrite(self._decoded(item.value))
+                found = self._decoded(item.value)
+            else:
+                item, found = held.item, held.found
+            found = rewrite(found)
             value = self._encoded(found)
-            batch = (Swap(key, value, touch, item.cas), Read(counter_key, counter_touch))
+            swap = Swap(key, value, touch, item.cas)
             try:
-                outcome, counter = self._run(batch, deadline=deadline)
+                if held is None or no_resave:
+                    batch = (swap, Read(counter_key, counter_touch))
+                    outcome, counter = self._run(batch, deadline=deadline)
+                else:  # it has just been renewed
+                    (outcome,) = self._run((swap,), deadline=deadline)
+                    counter = held.counter
             except ItemTooLarge as error:
                 raise _too_large(error) from error
             if outcome is Outcome.MISSING:
@@ -136,7 +145,7 @@ class AppSessions(SessionReader):
                 if no_resave and counter_touch is not None:
                     counter = Item(counter.value, counter_touch, 0)
                 return self._held(Held(token, found, Item(value, touch, 0), counter, touch - item.left))
-            item = None
+            held = None
             collisions += 1
             if collisions > 1:  # many write at once: spread them out
                 time.sleep(random.random() * 0.0005 * min(collisions, 10))  # noqa: S311  not a secret

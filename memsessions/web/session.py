@@ -7,14 +7,15 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from ..changes import KEEP, Changes, differences
+from ..changes import KEEP, Changes, differences, same
 from ..documents import Document, check_user
 from ..errors import InvalidValue, StoreUnavailable
-from ..plain import STRICT, plain
+from ..plain import STRICT
 
 # What is left for the next request stands under this key.
 _FLASHED = "~flash"
 _RESERVED = "~"
+_EXACT = STRICT | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 class Codec(Protocol):
@@ -79,6 +80,7 @@ class Session(MutableMapping[str, Any]):
         self.ip = ip
         self._loaded: Loaded | None = None
         self._destroyed = self._ending = False
+        self._seen = False  # whether anything was asked of it but its data
         self._set_data({}, {}, {})
         self._decoded = False
         self._forget_moves()
@@ -86,6 +88,8 @@ class Session(MutableMapping[str, Any]):
     def _set_data(self, base: dict[str, Any], data: dict[str, Any], flashed: dict[str, Any]) -> None:
         self._base = base  # what this session knows to be stored
         self._data = data
+        self._assigned: set[str] = set()  # the keys that were given a value
+        self._saving: Changes = {}
         self._flashed = flashed  # in the last request
         self._flashing: dict[str, Any] = {}  # in this one
         self._decoded = True
@@ -94,13 +98,14 @@ class Session(MutableMapping[str, Any]):
         self._regenerate = False
         self._delete_old = True
         self._user: Any = KEEP
+        self._cleared = False
 
     # ------------------------------------------------------------------------------------- state
 
     @property
     def id(self) -> str | None:
         """The token under which it is stored, which is secret. A new session has none until it is saved."""
-        document = self.opened().document
+        document = self._asked().document
         return None if document is None else document.token
 
     @property
@@ -109,13 +114,13 @@ class Session(MutableMapping[str, Any]):
         if self._user is not KEEP:
             user: str | None = self._user
             return user
-        document = self.opened().document
+        document = self._asked().document
         return None if document is None else document.id
 
     @property
     def new(self) -> bool:
         """Whether there is nothing of it in the store."""
-        return self.opened().document is None
+        return self._asked().document is None
 
     @property
     def dirty(self) -> bool:
@@ -127,12 +132,12 @@ class Session(MutableMapping[str, Any]):
         """Whether saving it gives it a new id, of which the visitor must be told."""
         if self._regenerate or self._user is not KEEP:
             return True
-        return bool(self._changes()) and self.new
+        return bool(self._changes()) and self.opened().document is None
 
     @property
     def accessed(self) -> bool:
         """Whether anything was asked of it, so that the response depends on the visitor."""
-        return self._decoded or self._regenerate or self._user is not KEEP
+        return self._seen or self._noted
 
     @property
     def destroyed(self) -> bool:
@@ -142,7 +147,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def unavailable(self) -> bool:
         """Whether the store could not be asked, and `on_outage="anonymous"` made this an empty session."""
-        return self.opened().outage is not None
+        return self._asked().outage is not None
 
     # -------------------------------------------------------------------------------------- data
 
@@ -153,6 +158,7 @@ class Session(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         self._look()
         _check_key(key)
+        self._assigned.add(key)
         self._data[key] = value
 
     def __delitem__(self, key: str) -> None:
@@ -177,6 +183,7 @@ class Session(MutableMapping[str, Any]):
     def clear(self) -> None:
         """Remove all data; its user stays, see `bind` and `destroy`."""
         self._look()
+        self._cleared = True  # which is how some log out
         self._data, self._flashed, self._flashing = {}, {}, {}
 
     def set(self, key: str, value: Any) -> None:
@@ -250,26 +257,43 @@ class Session(MutableMapping[str, Any]):
         return self._loaded
 
     def pending(self) -> Pending | None:
-        """What is to be saved, or None. Raises `InvalidValue` for what JSON cannot hold."""
-        if not self.accessed:
+        """What is to be saved, or None."""
+        if not self._noted:
             return None
         document, outage, _ = self.opened()
-        changes = self._changes()
+        changes = self._saving = self._changes()
         emptied = self._decoded and not self._data and not self._flashing
         move = self._regenerate, self._delete_old, self._user
         pending = Pending(document, changes, emptied, self._ending, *move, outage)
-        return pending if changes or self._ending or pending.moving else None
+        lost = self._cleared and outage is not None
+        return pending if changes or self._ending or pending.moving or lost else None
 
     def saved(self, document: Document | None) -> None:
         """It is stored as this document now, or not at all. It can be used and saved again."""
-        if self._decoded:
-            self._base = plain(self._outgoing())
+        # Of what others have changed meanwhile this session knows nothing, and will not change it back.
+        if document is None:
+            self._base = {}
+        else:
+            for key in self._saving:
+                self._base.pop(key, None)
+                if key in document.stored:
+                    self._base[key] = document.stored[key]
+        self._assigned.clear()
         self._loaded = Loaded(document)
         self.shown_token = None if document is None else document.token
         self._ending = False
         self._forget_moves()
 
     # ------------------------------------------------------------------------------------ inside
+
+    @property
+    def _noted(self) -> bool:
+        """Whether there can be anything to save."""
+        return self._decoded or self._regenerate or self._user is not KEEP
+
+    def _asked(self) -> Loaded:
+        self._seen = True
+        return self.opened()
 
     def _look(self) -> None:
         """Decode its data."""
@@ -281,28 +305,24 @@ class Session(MutableMapping[str, Any]):
         flashed = self._from_json(data.pop(_FLASHED, {}))
         self._set_data(dict(base), self._from_json(data), flashed)
 
-    def _outgoing(self) -> dict[str, Any]:
-        """Its data as it is to be stored."""
-        data = self._to_json(self._data)
-        if self._flashing:
-            data[_FLASHED] = self._to_json(self._flashing)
-        return data
-
     def _changes(self) -> Changes:
         if not self._decoded:
             return {}
-        after = self._outgoing()
-        try:
-            if orjson.dumps(after, option=STRICT) == orjson.dumps(self._base):
-                return {}
-        except TypeError:
-            pass  # `plain` tells where and what
-        return differences(self._base, plain(after))
+        after = {key: self._json(key, value) for key, value in self._data.items()}
+        if self._flashing:
+            after[_FLASHED] = {key: self._dumped(value) for key, value in self._flashing.items()}
+        return differences(self._base, after)
 
-    def _to_json(self, values: dict[str, Any]) -> dict[str, Any]:
-        if self._codec is None:
-            return dict(values)
-        return {key: self._codec.dump(value) for key, value in values.items()}
+    def _json(self, key: str, value: Any) -> Any:
+        """What stands for a value. That it has not changed is found out faster than by coding it."""
+        if self._codec is not None and key in self._base and key not in self._assigned:
+            stored = self._base[key]
+            if same(stored, value, _EXACT):
+                return stored
+        return self._dumped(value)
+
+    def _dumped(self, value: Any) -> Any:
+        return value if self._codec is None else self._codec.dump(value)
 
     def _from_json(self, values: dict[str, Any]) -> dict[str, Any]:
         if self._codec is None:

@@ -42,7 +42,7 @@ class SessionStorage:
             unknown. Needs `memsessions[encryption]`.
         on_outage: `"raise"`: looking at a session raises `StoreUnavailable` when the store cannot be
             reached. `"anonymous"`: it is empty then (`session.unavailable`), and what is put into it is
-            lost, with a warning in the log; but a log-in or log-out still raises.
+            lost, with a warning in the log; but a log-in or log-out (`clear` too) still raises.
         codec: turns values that JSON cannot hold into some that it can, and back.
         session_type: a subclass of `Session` to make.
 
@@ -149,14 +149,19 @@ class SessionStorage:
                 raise pending.outage
             document = self._stored(session, pending)
         except StoreUnavailable as error:
-            if pending.ending or pending.moving or not self._anonymous:
+            if pending.ending or pending.moving or pending.emptied or not self._anonymous:
                 raise
             _log.warning("what a request put into its session is lost: %s", error)
             return None
         session.saved(document)
         if document is not None:
-            return document.token if self._signer is None else self._signer.sign(document.token)
+            return self.cookie_value(session)
         return "" if session.sent else None
+
+    def cookie_value(self, session: Session) -> str | None:
+        """The cookie of a session as it is stored, to send it once more; None if there is none of it."""
+        token = session.id
+        return token if token is None or self._signer is None else self._signer.sign(token)
 
     # ------------------------------------------------------------------------------ a user's devices
 
@@ -245,7 +250,7 @@ class SessionStorage:
             saved = self._documents.move(document, changes, id=pending.user, ip=ip)
         else:
             saved = self._documents.save(document, changes)
-        if saved is None:
+        if saved is None and not (pending.emptied and user is None):
             raise SessionEnded("the session was ended while this request was changing it")
         return saved
 

@@ -20,6 +20,7 @@ class Plan:
     sessions: int = 100_000
     repetitions: int = 15  # of one call
     calls: int = 400  # in each of these
+    requests: int = 100  # through a framework, in each of these
     scan_repetitions: int = 7  # of what goes through all sessions
 
     @property
@@ -28,7 +29,7 @@ class Plan:
         return min(1_000, self.sessions // 10)
 
 
-QUICK = Plan(sessions=2_000, repetitions=2, calls=40, scan_repetitions=2)
+QUICK = Plan(sessions=2_000, repetitions=2, calls=40, requests=5, scan_repetitions=2)
 
 
 def user(number: int) -> str:
