@@ -35,22 +35,24 @@ KEEP: Final = Marker("KEEP")
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     """What turns one document's data into another's, by top-level key; `True` is not 1, and 1 is not 1.0.
 
-    What JSON cannot hold differs from everything; `plain` tells what it is.
+    What is stored in the same way is the same: a tuple is the list that it becomes. What JSON cannot hold
+    differs from everything; `plain` tells what it is.
     """
     changes: Changes = {key: REMOVED for key in before if key not in after}
     for key, value in after.items():
-        if key not in before or not _same(before[key], value):
+        if key not in before or not same(before[key], value):
             changes[key] = value
     return changes
 
 
-def _same(one: Any, other: Any) -> bool:
-    if type(one) is not type(other):
-        return False
-    if type(one) in _SCALARS:
+def same(one: Any, other: Any, option: int = STRICT) -> bool:
+    """Whether two values are the same JSON; what is none, or `option` of orjson leaves out, never is."""
+    if one is other:
+        return True
+    if type(one) is type(other) in _SCALARS:
         return bool(one == other)
     try:
-        return orjson.dumps(one) == orjson.dumps(other, option=STRICT)
+        return orjson.dumps(one) == orjson.dumps(other, option=option)
     except TypeError:
         return False
 

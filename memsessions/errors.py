@@ -50,6 +50,10 @@ class SessionEnded(MemsessionsError):
     """A web session was ended while a request was changing it; it stays ended, and the changes are lost."""
 
 
+class ResponseStarted(MemsessionsError, RuntimeError):
+    """A session that changed after the response had started needs a cookie, which cannot be sent any more."""
+
+
 class StoreError(MemsessionsError):
     """The store could not do what was asked; `server` names it."""
 

@@ -107,7 +107,7 @@ class SessionReader:
             self._listings.keep(found, name, touch - item.left, deadline)
         renewed = Item(item.value, touch, item.cas)
         # Counting answers the bare number; where the counter is stored again, it must be as wide as it was.
-        counter = counter._replace(value=counter.value.ljust(len(FIRST)))
+        counter = Item(counter.value.ljust(len(FIRST)), counter.left, 0)
         return self._held(Held(token, found, renewed, counter, touch - item.left))
 
     def exists(self, token: str) -> bool:

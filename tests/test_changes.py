@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import orjson
@@ -54,6 +55,21 @@ def test_changes_of_different_keys_are_merged_in_any_order(
 def test_what_json_tells_apart_is_a_difference(old: object, new: object) -> None:
     assert differences({"k": old}, {"k": new}) == {"k": new}
     assert type(differences({"k": old}, {"k": new})["k"]) is type(new)
+
+
+class Text(str):
+    """As templates mark what is safe, say."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [([1, [2]], (1, (2,))), ({"a": 1}, OrderedDict(a=1)), ("text", Text("text")), ({"a": []}, {"a": ()})],
+)
+def test_what_is_stored_in_the_same_way_is_no_difference(old: object, new: object) -> None:
+    """Or a value would be written again and again by who keeps it as it was put in."""
+    assert differences({"k": old}, {"k": new}) == {}
 
 
 def test_a_key_that_is_gone_is_removed_and_none_is_a_value() -> None:

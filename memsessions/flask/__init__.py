@@ -103,6 +103,7 @@ class MemSessionInterface(SessionInterface):
         """The visitor's session, not read from the store before it is used."""
         value = request.cookies.get(self.get_cookie_name(app))
         session = ours(self.storage.open(value, request.remote_addr))
+        session.cookie = value
         session.user_key = self._user_key
         session.wary = not (self._user_key_given or hasattr(app, "login_manager"))
         if has_request_context():
@@ -158,6 +159,9 @@ class MemSessionInterface(SessionInterface):
             raise StoreUnavailable("the store", "a log-out could not be saved")
         if value is None and renewing:
             value = self.storage.cookie_value(session)
+        same = value == session.cookie and expires is None and not session.cookie_life_changed
+        if same and not renewing:
+            return None  # it is the one that the browser keeps until it is closed
         return None if value is None else (value, expires)
 
     def _set_cookie(self, app: Flask, response: Response, value: str, expires: datetime | None) -> None:
@@ -175,7 +179,6 @@ class MemSessionInterface(SessionInterface):
             response.set_cookie(name, value, expires=expires, **attributes)
         else:
             response.delete_cookie(name, **attributes)
-        response.vary.add("Cookie")
 
 
 # ------------------------------------------------------------------------------------ for views

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionMixin
 
@@ -17,6 +18,7 @@ _PERMANENT = "_permanent"
 _FLASHES = "_flashes"
 # Under keys that begin so, the session itself keeps something.
 _RESERVED = "~"
+_TAGGED = b'{" '
 _AS_THEY_ARE = (str, int, bool, type(None))
 _NOTHING = object()
 
@@ -35,10 +37,21 @@ class TaggedCodec:
 
     def load(self, value: Any) -> Any:
         """The value again."""
+        if type(value) in _AS_THEY_ARE:
+            return value
+        # Most values hold no tag, which is seen at once: the key of a tag begins with a space.
+        may_be_tagged = _TAGGED in orjson.dumps(value) or self._has_other_tags()
+        return self._untagged(value) if may_be_tagged else value
+
+    def _has_other_tags(self) -> bool:
+        """Whether the application has registered tags that do not begin as Flask's own do."""
+        return not all(key.startswith(" ") for key in self._serializer.tags)
+
+    def _untagged(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return self._serializer.untag({key: self.load(item) for key, item in value.items()})
+            return self._serializer.untag({key: self._untagged(item) for key, item in value.items()})
         if isinstance(value, list):
-            return [self.load(item) for item in value]
+            return [self._untagged(item) for item in value]
         return value
 
 
@@ -61,6 +74,9 @@ class FlaskSession(Session, SessionMixin):
         codec: Codec | None = None,
     ) -> None:
         super().__init__(load, token=token, ip=ip, sent=sent, codec=codec)
+        #: The cookie as the visitor sent it, and whether it may have to last longer or shorter from now on.
+        self.cookie: str | None = None
+        self.cookie_life_changed = False
         #: Under which key the user is found that it belongs to.
         self.user_key: str | None = None
         #: Whether nobody has said which key that is: then whatever is removed may be a log-out.
@@ -114,6 +130,7 @@ class FlaskSession(Session, SessionMixin):
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
+        self.cookie_life_changed |= key == _PERMANENT
         self._changed()
 
     def __delitem__(self, key: str) -> None:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from ..changes import KEEP, Changes, differences
+from ..changes import KEEP, Changes, applied, differences, same
 from ..documents import Document, check_user
 from ..errors import InvalidValue, StoreUnavailable
-from ..plain import STRICT
+from ..plain import STRICT, plain
 
 # What is left for the next request stands under this key.
 _FLASHED = "~flash"
@@ -125,7 +125,8 @@ class Session(MutableMapping[str, Any]):
     @property
     def dirty(self) -> bool:
         """Whether there is something to save."""
-        return self._ending or self._regenerate or self._user is not KEEP or bool(self._changes())
+        moving = self._regenerate or self._user is not KEEP
+        return self._ending or moving or self._lost or bool(self._changes())
 
     @property
     def needs_cookie(self) -> bool:
@@ -264,8 +265,7 @@ class Session(MutableMapping[str, Any]):
         emptied = self._decoded and not self._data and not self._flashing
         move = self._regenerate, self._delete_old, self._user
         pending = Pending(document, changes, emptied, self._ending, *move, outage)
-        lost = self._cleared and outage is not None
-        return pending if changes or self._ending or pending.moving or lost else None
+        return pending if changes or self._ending or pending.moving or self._lost else None
 
     def saved(self, document: Document | None) -> None:
         """It is stored as this document now, or not at all. It can be used and saved again."""
@@ -284,7 +284,19 @@ class Session(MutableMapping[str, Any]):
         self._ending = False
         self._forget_moves()
 
+    def dropped(self) -> None:
+        """What it has changed is lost, and not to be saved again."""
+        changes = {**self._saving, **plain(applied({}, self._saving))}
+        self._base = applied(self._base, changes)
+        self._assigned.clear()
+        self._cleared = False
+
     # ------------------------------------------------------------------------------------ inside
+
+    @property
+    def _lost(self) -> bool:
+        """Whether it was cleared though it could not be read: that may have been a log-out."""
+        return self._cleared and self._loaded is not None and self._loaded.outage is not None
 
     @property
     def _noted(self) -> bool:
@@ -317,11 +329,8 @@ class Session(MutableMapping[str, Any]):
         """What stands for a value. That it has not changed is found out faster than by coding it."""
         if self._codec is not None and key in self._base and key not in self._assigned:
             stored = self._base[key]
-            try:
-                if orjson.dumps(value, option=_EXACT) == orjson.dumps(stored):
-                    return stored
-            except TypeError:
-                pass  # it is to be coded
+            if same(stored, value, _EXACT):
+                return stored
         return self._dumped(value)
 
     def _dumped(self, value: Any) -> Any:

@@ -154,6 +154,7 @@ class SessionStorage:
             if pending.ending or pending.moving or pending.emptied or not self._anonymous:
                 raise
             _log.warning("what a request put into its session is lost: %s", error)
+            session.dropped()
             return None
         session.saved(document)
         if document is not None:

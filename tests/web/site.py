@@ -91,6 +91,10 @@ class Traits:
     deletes_unknown: bool = False
     #: Round trips of a page that does not look at its session, by a visitor who has one.
     trips_of_nothing: int = 0
+    #: Round trips of a page that logs in a visitor who has a session.
+    trips_of_a_log_in: int = 2
+    #: A page that writes sends the cookie again, whether it could be saved or not.
+    resends_cookie: bool = False
     #: The visitor's address is kept with a new session.
     knows_ip: bool = True
     signs: bool = True
