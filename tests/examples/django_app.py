@@ -1,7 +1,7 @@
 """A Django project in one file: people log in, see where they are logged in, and log out of what they choose.
 
     python tests/examples/django_app.py runserver
-    gunicorn --preload tests.examples.django_app:application
+    gunicorn --preload --pythonpath tests/examples django_app:application
 
 Alice and Bob can log in; their passwords are "wonderland" and "builder". Their sessions are kept where
 `MEMSESSIONS_SERVERS` says, on 127.0.0.1:11211 otherwise, and they themselves in the SQLite file
@@ -39,10 +39,10 @@ _LOGIN = """{% extends "base.html" %}
 {% block title %}Log in{% endblock %}
 {% block heading %}Log in{% endblock %}
 {% block content %}
-<form method="post" id="login">
+<form method="post">
   {% csrf_token %}
   {{ form.as_p }}
-  <button>Log in</button>
+  <p><button id="log-in">Log in</button></p>
 </form>
 {% endblock %}
 """
@@ -58,12 +58,12 @@ _SESSIONS = """{% extends "base.html" %}
     <tr class="{% if device.current %}current{% else %}other{% endif %}">
       <td>{{ device.ip }}</td>
       <td>{{ device.idle }} s</td>
-      <td>{{ device.last_seen }}</td>
+      <td><time>{{ device.last_seen }}</time></td>
       <td>
         {% if device.current %}this one{% else %}
         <form method="post" action="{% url 'end' %}">
           {% csrf_token %}
-          <button name="handle" value="{{ device.handle }}">Log out there</button>
+          <button class="end" name="handle" value="{{ device.handle }}">Log out there</button>
         </form>
         {% endif %}
       </td>
@@ -71,9 +71,11 @@ _SESSIONS = """{% extends "base.html" %}
   {% endfor %}
   </tbody>
 </table>
-<form method="post" action="{% url 'logout' %}" id="logout">{% csrf_token %}<button>Log out</button></form>
-<form method="post" action="{% url 'end_all' %}" id="end-all">
-  {% csrf_token %}<button>Log out everywhere</button>
+<form method="post">
+  {% csrf_token %}
+  <button id="log-out" formaction="{% url 'log_out' %}">Log out</button>
+  <button id="end-others" formaction="{% url 'end_others' %}">Log out everywhere else</button>
+  <button id="end-all" formaction="{% url 'end_all' %}">Log out everywhere</button>
 </form>
 {% endblock %}
 """
@@ -109,12 +111,12 @@ settings.configure(
     ],
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": _DATABASE}},
     PASSWORD_HASHERS=["django.contrib.auth.hashers.ScryptPasswordHasher"],
-    LOGIN_URL="login",
+    LOGIN_URL="log_in",
     LOGIN_REDIRECT_URL="sessions",
-    LOGOUT_REDIRECT_URL="login",
+    LOGOUT_REDIRECT_URL="log_in",
     # All that a project needs:
     SESSION_ENGINE="memsessions.django",
-    MEMSESSIONS={"ns": "example"},
+    MEMSESSIONS={"app": "example"},
 )
 django.setup()
 
@@ -129,12 +131,14 @@ from django.db import connections  # noqa: E402
 from django.http import HttpRequest, HttpResponse  # noqa: E402
 from django.shortcuts import redirect, render  # noqa: E402
 from django.urls import path  # noqa: E402
+from django.views.decorators.cache import never_cache  # noqa: E402
 from django.views.decorators.http import require_POST  # noqa: E402
 
-from memsessions.django import devices, end_all, end_device  # noqa: E402
+from memsessions.django import devices, end_all, end_device, end_others  # noqa: E402
 
 
 @login_required
+@never_cache  # or "back" shows the page after a log-out
 def sessions(request: HttpRequest) -> HttpResponse:
     """Where the user is logged in."""
     return render(request, "sessions.html", {"devices": devices(request.user, request.session)})
@@ -150,19 +154,28 @@ def end(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_POST
+def end_elsewhere(request: HttpRequest) -> HttpResponse:
+    """Log out everywhere else."""
+    end_others(request.session)
+    return redirect("sessions")
+
+
+@login_required
+@require_POST
 def end_every(request: HttpRequest) -> HttpResponse:
     """Log out everywhere, which is here, too."""
     end_all(request.user)
     logout(request)
-    return redirect("login")
+    return redirect("log_in")
 
 
 urlpatterns = [
     path("", sessions, name="sessions"),
-    path("login/", LoginView.as_view(template_name="login.html"), name="login"),
-    path("logout/", LogoutView.as_view(), name="logout"),
-    path("end/", end, name="end"),
-    path("end-all/", end_every, name="end_all"),
+    path("login", LoginView.as_view(template_name="login.html"), name="log_in"),
+    path("logout", LogoutView.as_view(), name="log_out"),
+    path("end", end, name="end"),
+    path("end-others", end_elsewhere, name="end_others"),
+    path("end-all", end_every, name="end_all"),
 ]
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from types import TracebackType
 
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -53,14 +54,17 @@ class Browser:
         self._driver.back()
 
     def type(self, name: str, text: str) -> None:
-        """Fill in a field of a form."""
-        self._driver.find_element(By.NAME, name).send_keys(text)
+        """Fill in a field of a form, by its name or what browsers fill in there."""
+        field = f'[name="{name}"], [autocomplete="{name}"]'
+        self._driver.find_element(By.CSS_SELECTOR, field).send_keys(text)
 
     def click(self, selector: str) -> None:
         """Press a button, and wait for the page that it leads to."""
         page = self._driver.find_element(By.TAG_NAME, "html")
         self._driver.find_element(By.CSS_SELECTOR, selector).click()
-        WebDriverWait(self._driver, _LONGEST_S).until(expected_conditions.staleness_of(page))
+        # While one page takes the place of another, the driver may have no answer.
+        wait = WebDriverWait(self._driver, _LONGEST_S, ignored_exceptions=[WebDriverException])
+        wait.until(expected_conditions.staleness_of(page))
 
     def texts(self, selector: str) -> list[str]:
         """What is written in each element of the page."""

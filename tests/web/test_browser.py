@@ -35,6 +35,7 @@ def site(request: pytest.FixtureRequest, on_memcached: OnMemcached, tmp_path: Pa
         **os.environ,
         "MEMSESSIONS_SERVERS": on_memcached.server.address,
         "MEMSESSIONS_NS": on_memcached.ns,
+        "EXAMPLE_DATABASE": str(tmp_path / "example.sqlite3"),
         "HOME": str(tmp_path),
     }
     log = tmp_path / "gunicorn.log"
@@ -75,7 +76,7 @@ def browsers(site: str, tmp_path: Path) -> Iterator[tuple[Browser, Browser]]:
 
 def _log_in(browser: Browser) -> None:
     browser.go("/login")
-    browser.type("name", "alice")
+    browser.type("username", "alice")
     browser.type("password", "wonderland")
     browser.click("#log-in")
     assert browser.path == "/"

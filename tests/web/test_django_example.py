@@ -39,7 +39,7 @@ class Person:
         return self._ask("POST", path, {"csrfmiddlewaretoken": token[1], **fields})
 
     def log_in(self, name: str, password: str) -> str:
-        return self.post("/login/", username=name, password=password)
+        return self.post("/login", username=name, password=password)
 
     def _ask(self, method: str, path: str, fields: dict[str, str] | None = None) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
@@ -77,6 +77,7 @@ class Example:
 @pytest.fixture
 def example(on_memcached: OnMemcached, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Example]:
     monkeypatch.setenv("MEMSESSIONS_SERVERS", on_memcached.address)
+    monkeypatch.setenv("MEMSESSIONS_NS", on_memcached.ns)
     monkeypatch.setenv("EXAMPLE_DATABASE", str(tmp_path / "example.sqlite3"))
     running = Example()
     with ServerProcess(running, Setup(on_memcached.address, on_memcached.ns), tmp_path):
@@ -85,9 +86,7 @@ def example(on_memcached: OnMemcached, tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def sessions(on_memcached: OnMemcached, make_client: MakeClient) -> SessionsClient:
-    client = make_client(on_memcached.address, ns="example")
-    client.killall("django")
-    return client
+    return make_client(on_memcached.address, ns=on_memcached.ns)
 
 
 def manage(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -114,17 +113,20 @@ def test_people_log_in_see_their_sessions_and_end_them(example: Example, session
     assert page.count("127.0.0.1") == 2
     assert phone.cookies["sessionid"] not in page
     [handle] = re.findall(r'name="handle" value="([^"]+)"', page)
-    assert phone.post("/end/", handle=handle).count("<tr class=") == 1
+    assert phone.post("/end", handle=handle).count("<tr class=") == 1
     assert "Log in" in laptop.get("/")
 
     laptop.log_in("alice", "wonderland")
     shown = json.loads(manage("memsessions", "list", "alice", "--json").stdout)
     assert [device["ip"] for device in shown] == ["127.0.0.1"] * 2
-    assert "Log in" in phone.post("/end-all/")
+    assert laptop.post("/end-others").count("<tr class=") == 1
+    assert "Log in" in phone.get("/")
+    phone.log_in("alice", "wonderland")
+    assert "Log in" in phone.post("/end-all")
     assert "Log in" in laptop.get("/")
     assert "Your active sessions" in bob.get("/")
 
     ended = manage("memsessions", "end", "bob")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "1 sessions of bob ended\n", "")
     assert "Log in" in bob.get("/")
-    assert sessions.soapp("django") == []
+    assert sessions.soapp("example") == []
