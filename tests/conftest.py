@@ -9,13 +9,25 @@ from typing import Any
 
 import pytest
 
-from memsessions import SessionsClient
+from memsessions import SessionsClient, index
 from memsessions.store.memory import MemoryStore, named_store
 
 from .support.memcached import Memcached
 from .support.proxy import Proxy
 
 MakeClient = Callable[..., SessionsClient]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """In a worker of pytest-xdist, have coverage measured once only.
+
+    pytest-cov begins when the worker's options are read, and then again when it sees that it is a worker: of
+    the two, `no_cover` would stop the second, and so let the first go on.
+    """
+    coverage = session.config.pluginmanager.getplugin("_cov")
+    if hasattr(session.config, "workerinput") and coverage is not None and coverage.cov_controller:
+        coverage.cov_controller.cov.stop()
 
 
 class Where:
@@ -139,6 +151,14 @@ def make_client() -> Iterator[MakeClient]:
 @pytest.fixture
 def client(where: Where, make_client: MakeClient) -> SessionsClient:
     return make_client(where.address, ns=where.ns)
+
+
+@pytest.fixture
+def small_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index of one bucket, so that a scan is a few operations and not hundreds."""
+    monkeypatch.setattr(index, "BUCKETS", 1)
+    monkeypatch.setattr(index, "_BUCKET_NAMES", [b"0"])
+    monkeypatch.setattr(index, "SEGMENTS", 2)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from memsessions import Session, SessionsClient, index
+from memsessions import Session, SessionsClient
 from memsessions.store.memcached import MemcachedStore
 from memsessions.store.memory import named_store
 from memsessions.store.operations import Delete
@@ -193,14 +193,6 @@ few_sessions = pytest.mark.parametrize(
 def stored(request: pytest.FixtureRequest) -> tuple[Listing, bool]:
     found: tuple[Listing, bool] = request.param
     return found
-
-
-@pytest.fixture
-def small_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An index of one bucket, so that a scan is a few operations and not hundreds."""
-    monkeypatch.setattr(index, "BUCKETS", 1)
-    monkeypatch.setattr(index, "_BUCKET_NAMES", [b"0"])
-    monkeypatch.setattr(index, "SEGMENTS", 2)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from memsessions.store.memory import MemoryStore
 
 from .conftest import MakeClient
 from .support.memcached import Memcached
+from .support.naming import named
 
 PASSWORD = "correct-horse-battery"
 
@@ -97,7 +98,7 @@ def test_without_arguments_it_is_the_usual_memcached(make_client: MakeClient) ->
         ("a b", 11211),
         object(),
     ],
-    ids=ascii,
+    ids=named,
 )
 def test_anything_else_is_refused_with_the_forms_there_are(server: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"(servers|port) must be") as caught:
@@ -126,7 +127,7 @@ def test_anything_else_is_refused_with_the_forms_there_are(server: Any) -> None:
         ("host", None),
         ("host", 1.0),
     ],
-    ids=ascii,
+    ids=named,
 )
 def test_a_port_is_a_number_from_1_to_65535(server: Any) -> None:
     with pytest.raises(ConfigurationError, match="a server's port must be from 1 to 65535, not"):
@@ -156,7 +157,7 @@ WRONG: list[tuple[str, Any]] = [
         for option, value in WRONG
         if option != "tls_context" or server != "memory://options"  # there is nothing to encrypt
     ],
-    ids=ascii,
+    ids=named,
 )
 def test_an_option_that_is_wrong_is_named(server: str, option: str, value: Any) -> None:
     """Nothing is contacted; it makes no difference that the in-process store needs no timeouts."""
@@ -175,7 +176,7 @@ def test_an_option_that_is_wrong_is_named(server: str, option: str, value: Any) 
         *(("connect_timeout", seconds) for seconds in (0.001, 10)),
         *(("max_item_bytes", size) for size in (4096, 1024**3)),
     ],
-    ids=ascii,
+    ids=named,
 )
 def test_an_option_that_is_right_is_taken(make_client: MakeClient, option: str, value: Any) -> None:
     make_client("memory://options-right", **{option: value}).ping()

@@ -21,8 +21,12 @@ from .conftest import InMemory, MakeClient, OnMemcached, Where
 from .support.forking import APP, CHILD_S, IP, Sessions, sockets
 from .support.memcached import Memcached
 
-# From Python 3.12 on; that it is safe all the same is what is shown here.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
+pytestmark = [
+    # From Python 3.12 on; that it is safe all the same is what is shown here.
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning"),
+    # Its tracer has a lock, which another thread of the parent may hold when a child is made.
+    pytest.mark.no_cover,
+]
 
 
 class Child:

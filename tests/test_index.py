@@ -136,7 +136,7 @@ def test_a_listing_in_a_segment_that_was_broken_off_is_wiped(
     assert len(client.soid(APP, USER)) == 1
 
 
-@pytest.mark.usefixtures("spilling")
+@pytest.mark.usefixtures("spilling", "small_index")
 def test_a_flag_that_is_taken_back_hides_no_session_that_comes_at_the_same_time(
     where: Where, client: SessionsClient, make_client: MakeClient
 ) -> None:

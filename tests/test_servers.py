@@ -12,6 +12,7 @@ from memsessions import ConfigurationError, Server, SessionsClient
 from memsessions.servers import Listed, from_text, listed
 
 from .conftest import MakeClient
+from .support.naming import named
 
 A, B = "10.0.0.1:11211", "10.0.0.2:11211"
 
@@ -33,7 +34,7 @@ def names(servers: Any) -> list[str]:
         ([f"{A}?weight=2", f"{B}?drain", Server("c")], [A, B, "c"]),
         (["memory://a", "memory://b"], ["memory://a", "memory://b"]),
     ],
-    ids=ascii,
+    ids=named,
 )
 def test_a_server_is_called_by_its_name_or_as_its_address_was_written(
     servers: Any, expected: list[str]
@@ -90,7 +91,7 @@ def test_a_server_says_its_weight_and_whether_it_drains(server: Any, weight: flo
         ({"a\n": A}, "name must be"),
         ({"x" * 101: A}, "name must be"),
     ],
-    ids=ascii,
+    ids=named,
 )
 def test_servers_that_are_wrong_are_refused_and_it_says_what_is_wrong(servers: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):

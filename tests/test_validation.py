@@ -26,6 +26,8 @@ from memsessions import (
 )
 from memsessions.tokens import ALPHABET, TTL_MAX_S
 
+from .support.naming import named
+
 ITEM = 1024 * 1024
 
 
@@ -157,7 +159,7 @@ WRONG_FORMAT: list[tuple[Callable[[object], None], str, list[object]]] = [
 @pytest.mark.parametrize(
     ("check", "name", "value"),
     [(check, name, value) for check, name, values in WRONG_FORMAT for value in values],
-    ids=lambda value: ascii(value)[:30] if not callable(value) else "",
+    ids=lambda value: named(value)[:30] if not callable(value) else "",
 )
 def test_what_has_another_form_is_an_invalid_format(
     check: Callable[[object], None], name: str, value: object
@@ -205,7 +207,7 @@ def test_a_flag_is_true_or_false_and_nothing_like_it(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "d", [[], [("a", 1)], "abc", b"abc", 5, 0, True, {"a"}, object(), (), iter(()), ""], ids=ascii
+    "d", [[], [("a", 1)], "abc", b"abc", 5, 0, True, {"a"}, object(), (), iter(()), ""], ids=named
 )
 def test_data_is_a_mapping(d: object) -> None:
     with pytest.raises(InvalidValue) as caught:
@@ -224,7 +226,7 @@ def test_data_has_a_key(d: Mapping[str, object]) -> None:
 @pytest.mark.parametrize(
     "value",
     [[], [1], {}, {"a": 1}, (), set(), b"bytes", object(), 1j, Decimal(1), Mode.DARK, len, type],
-    ids=ascii,
+    ids=named,
 )
 def test_a_value_of_another_type_is_forbidden(value: object) -> None:
     with pytest.raises(InvalidValue) as caught:
@@ -247,7 +249,7 @@ def test_a_value_of_another_type_is_forbidden(value: object) -> None:
         ("\ud800", "not valid Unicode"),
         ("ok\udfffok", "not valid Unicode"),
     ],
-    ids=ascii,
+    ids=named,
 )
 def test_a_value_that_json_cannot_hold_is_refused_by_the_name_of_its_key(value: object, words: str) -> None:
     with pytest.raises(InvalidValue, match=rf"^d\.key .*{words}") as caught:
@@ -255,7 +257,7 @@ def test_a_value_that_json_cannot_hold_is_refused_by_the_name_of_its_key(value: 
     str(caught.value).encode()  # so that the message can be logged
 
 
-@pytest.mark.parametrize("key", [1, None, True, b"a", 1.5, ("a",)], ids=ascii)
+@pytest.mark.parametrize("key", [1, None, True, b"a", 1.5, ("a",)], ids=named)
 def test_a_key_is_a_string(key: object) -> None:
     with pytest.raises(InvalidValue) as caught:
         checked({"ok": 1, key: 1})
@@ -290,7 +292,7 @@ def test_a_key_is_valid_unicode() -> None:
         False,
         None,
     ],
-    ids=ascii,
+    ids=named,
 )
 def test_every_scalar_is_let_through_as_it_is(value: object) -> None:
     data = checked({"key": value})
@@ -308,7 +310,7 @@ def test_every_scalar_is_let_through_as_it_is(value: object) -> None:
         (Number(7), 7),
         (Real(1.5), 1.5),
     ],
-    ids=ascii,
+    ids=named,
 )
 def test_subclasses_become_plain_values(value: object, plain: object) -> None:
     """By what they are, and not by what they would say: the store and the reader know plain types only."""

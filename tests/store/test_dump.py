@@ -290,7 +290,7 @@ def test_a_dump_that_is_cut_off_is_not_taken_for_a_whole_one(open_at: OpenAt) ->
 
 
 def test_an_endless_dump_is_never_held_in_memory(open_at: OpenAt) -> None:
-    """Twenty megabytes pass through three."""
+    """Ten megabytes pass through three."""
     line = b"key=%b exp=-1 la=1 cas=1 fetch=no cls=1 size=60\n" % (b"%3A" * 250)
 
     def talk(sock: socket.socket) -> None:
@@ -306,7 +306,7 @@ def test_an_endless_dump_is_never_held_in_memory(open_at: OpenAt) -> None:
         tracemalloc.start()
         try:
             for keys in store.keys(b"another"):
-                if keys.seen * len(line) > 20_000_000:
+                if keys.seen * len(line) > 10_000_000:
                     break
             _, peak = tracemalloc.get_traced_memory()
         finally:

@@ -19,7 +19,7 @@ from typing import Any
 
 from memsessions import Session, SessionsClient, StoreUnavailable
 
-from ..support.memcached import Memcached, fixed_port
+from ..support.memcached import Memcached
 from .lives import Account, Event, Life
 from .program import Plan, Report
 from .workers import Workers, open_client, say
@@ -46,7 +46,7 @@ def attack(plan: Plan) -> Report:
         shared = stack.enter_context(tempfile.NamedTemporaryFile())
         shared.truncate(len(PAUSES_S) * THREADS * _SLOT_BYTES)
         worked = stack.enter_context(mmap.mmap(shared.fileno(), 0))
-        server = stack.enter_context(Memcached("-t", "2", port=fixed_port()))
+        server = stack.enter_context(Memcached("-t", "2"))
         # The last crash has to be over when the workers end.
         ends = time.monotonic() + plan.duration_s + 2 * RECOVERY_S
         orders = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import itertools
 import os
 import random
 import re
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import time
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -21,20 +23,26 @@ _KEYS_AT_ONCE = 500
 COMMAND = shutil.which("memcached") or "/usr/bin/memcached"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+def _ports() -> Iterator[int]:
+    """Ports of loopback, beginning anywhere. Workers of pytest-xdist have none in common.
 
-
-def fixed_port() -> int:
-    """A free port for a server that goes away and comes back.
-
-    It is below those that Linux gives to clients: nobody takes it meanwhile, and a client that tries to
-    connect while nobody listens is never connected to itself.
+    They are below those that Linux gives to clients: nobody takes one between two starts of its server, and
+    a client that tries to connect while nobody listens is never connected to itself.
     """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = range(10_000 + worker, 32_000, workers)
+    return itertools.cycle(own[(at := random.randrange(len(own))) :] or own[:at])
+
+
+_next_ports = _ports()
+
+
+def free_port() -> int:
+    """A port that nobody listens at, and that nobody else is given."""
     while True:
+        port = next(_next_ports)
         with contextlib.suppress(OSError):
-            port = random.randrange(10_000, 30_000)
             socket.create_server(("127.0.0.1", port)).close()
             return port
 
