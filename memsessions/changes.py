@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from .plain import STRICT
+from .plain import STRICT, is_plain
 
 # Of these, what is equal is the same: of floats, 0.0 and -0.0 are not.
 _SCALARS = frozenset({str, int, bool, type(None)})
@@ -52,9 +52,12 @@ def same(one: Any, other: Any, option: int = STRICT) -> bool:
     if type(one) is type(other) in _SCALARS:
         return bool(one == other)
     try:
-        return orjson.dumps(one) == orjson.dumps(other, option=option)
+        if orjson.dumps(one) != orjson.dumps(other, option=option):
+            return False
     except TypeError:
         return False
+    # orjson writes some as what they are not, as `null` for NaN.
+    return bool(one == other) or is_plain(other)
 
 
 def applied(data: Mapping[str, Any], changes: Changes) -> dict[str, Any]:

@@ -32,6 +32,15 @@ def plain(data: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
+def is_plain(value: object) -> bool:
+    """Whether JSON can hold a value."""
+    try:
+        _check(value, "", 0)
+    except InvalidValue:
+        return False
+    return True
+
+
 def _check(value: object, path: str, depth: int) -> None:
     if depth > _DEEPEST:
         raise InvalidValue(f"the data is nested more than {_DEEPEST} deep")

@@ -155,8 +155,6 @@ class MemSessionInterface(SessionInterface):
                 raise
             session.begin_anew()  # it has ended, as it was to
             return None
-        if session.left and session.dirty:  # by the anonymous policy, the change was dropped
-            raise StoreUnavailable("the store", "a log-out could not be saved")
         if value is None and renewing:
             value = self.storage.cookie_value(session)
         same = value == session.cookie and expires is None and not session.cookie_life_changed

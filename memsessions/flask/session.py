@@ -11,7 +11,7 @@ from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionMixin
 
 from ..errors import StoreUnavailable
-from ..web.session import Codec, Loaded, Session
+from ..web.session import Codec, Loaded, Pending, Session
 
 _PERMANENT = "_permanent"
 # Where Flask keeps the messages of `flash`, and from where it removes them.
@@ -233,6 +233,10 @@ class FlaskSession(Session, SessionMixin):
     def give_up(self) -> None:
         """Have nothing saved any more."""
         self.given_up = self.answering = True
+
+    def may_be_dropped(self, pending: Pending) -> bool:
+        """Whether nobody is told wrongly that they are logged in, or out, if it is not saved."""
+        return not self.left and super().may_be_dropped(pending)
 
     # ------------------------------------------------------------------------------------ inside
 

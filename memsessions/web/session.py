@@ -284,6 +284,10 @@ class Session(MutableMapping[str, Any]):
         self._ending = False
         self._forget_moves()
 
+    def may_be_dropped(self, pending: Pending) -> bool:
+        """Whether nobody is told wrongly that they are logged in, or out, if it is not saved."""
+        return not (pending.ending or pending.moving or pending.emptied)
+
     def dropped(self) -> None:
         """What it has changed is lost, and not to be saved again."""
         changes = {**self._saving, **plain(applied({}, self._saving))}

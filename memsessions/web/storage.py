@@ -151,7 +151,7 @@ class SessionStorage:
                 raise pending.outage
             document = self._stored(session, pending)
         except StoreUnavailable as error:
-            if pending.ending or pending.moving or pending.emptied or not self._anonymous:
+            if not (self._anonymous and session.may_be_dropped(pending)):
                 raise
             _log.warning("what a request put into its session is lost: %s", error)
             session.dropped()

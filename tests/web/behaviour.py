@@ -24,7 +24,7 @@ from cryptography.fernet import Fernet
 from memsessions.tokens import LENGTH, Life, new_token, server_tag
 
 from ..conftest import MakeClient, OnMemcached, Where
-from ..support.memcached import Memcached, fixed_port
+from ..support.memcached import Memcached
 from ..support.proxy import Proxy
 from ..support.sessions import contents
 from .pages import Gate
@@ -623,7 +623,7 @@ class Behaviour:
         assert visitor.cookie == cookie
 
     def test_after_a_restart_of_memcached_everybody_begins_anew(self, serve: Serve) -> None:
-        with Memcached("-t", "1", port=fixed_port()) as server:
+        with Memcached("-t", "1") as server:
             world = serve(OnMemcached(server))
             visitor = world.visitor(key="value")
             cookie = visitor.cookie

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 from flask import Flask
 
 from memsessions import ConfigurationError, ValidationError
@@ -20,7 +20,8 @@ from ..support.sessions import contents
 from .flask_apps import APP, MakeApp, client_of, cookie, interface_of, making_apps, put
 
 SECRET = "a secret of more than sixteen"
-KEYS = [Fernet.generate_key().decode() for _ in range(2)]
+# The same in every process of the tests: cases are named by them.
+KEYS = [urlsafe_b64encode(bytes([number]) * 32).decode() for number in range(2)]
 
 
 @pytest.fixture
