@@ -22,7 +22,7 @@ from flask.sessions import SessionInterface, SessionMixin
 
 from ..client import SessionsClient
 from ..documents import name_of
-from ..errors import ConfigurationError, SessionEnded, StoreUnavailable
+from ..errors import ConfigurationError, SessionEnded
 from ..web import Device, SessionStorage
 from .errors import ANSWERED, answer_instead, current, ours, register
 from .session import FlaskSession, TaggedCodec
