@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,6 +29,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     coverage = session.config.pluginmanager.getplugin("_cov")
     if hasattr(session.config, "workerinput") and coverage is not None and coverage.cov_controller:
         coverage.cov_controller.cov.stop()
+
+
+@pytest.fixture(autouse=True)
+def _no_exception_stays_handled() -> Iterator[None]:
+    """Or whatever is raised by later tests would have it as its context."""
+    yield
+    assert sys.exc_info() == (None, None, None)
 
 
 class Where:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,10 +33,15 @@ def at_line(number: int, act: Callable[[], None], call: Callable[[], Any]) -> tu
                 act()
         return trace
 
+    def calling() -> Iterator[Any]:
+        yield call()
+
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        answer = call()
+        # In a generator: what is raised on the last line of an `except` by a trace function, unlike by a signal
+        # handler, leaves Python 3.11 believing that the exception is being handled for ever.
+        answer = next(calling())
     finally:
         sys.settrace(before)
     return answer, left == 0
