@@ -39,7 +39,7 @@ def at_line(number: int, act: Callable[[], None], call: Callable[[], Any]) -> tu
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        # In a generator: what a trace function, unlike a signal handler, raises on the last line of an `except`
+        # In a generator: what a trace function, unlike a signal handler, raises on the last line of `except`
         # leaves Python 3.11 believing that the exception is being handled for ever.
         answer = next(calling())
     finally:
