@@ -422,6 +422,10 @@ class SessionsClient:
         self._start()
         return self._apps.setdefault(app, ByTag(self._nodes, app))
 
+    def _nodes_in_use(self) -> list[Node]:
+        self._start()
+        return self._nodes
+
     def _on_each_server(self, work: Callable[[Node], T]) -> list[T]:
         """What some work answers for each server, done at the same time."""
         self._start()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
+from itertools import islice
 from typing import Any, NamedTuple
 
 from . import tokens
-from .errors import StoreError, StoreFull
-from .index import Index
+from .errors import StoreError, StoreFull, WriteRefused
+from .index import Entry, Index
 from .keys import AppKeys
 from .record import Record
 from .store.operations import Operation, Store
@@ -19,6 +20,7 @@ _ATTEMPTS = 4
 LONG_S = 3
 # A session that is used is listed again each quarter of its time to live, but not more often than this.
 _RELIST_LEAST_S = 60
+_NO_ROOM = "it has no memory left for the index"
 
 
 class New(NamedTuple):
@@ -55,7 +57,7 @@ class Listings:
                 return
             started = time.monotonic()
             listed = self._store.run(self._index.listing(new.user, new.name, new.life), deadline=deadline)
-        raise StoreFull(self._store.server, "it has no memory left for the index")
+        raise StoreFull(self._store.server, _NO_ROOM)
 
     def keep(self, found: Record, name: bytes, idle: int, deadline: float) -> None:
         """List a session again, now and then: what it was listed in may have been evicted.
@@ -76,3 +78,27 @@ class Listings:
             if not self._index.listed(user, listed):
                 again = self._store.run(self._index.listing(user, name, life), deadline=deadline)
                 self._index.listed(user, again)
+
+    def each(self, entries: list[Entry]) -> int:
+        """List sessions that are there, or are just about to be; return how many could not be listed."""
+        for _attempt in range(_ATTEMPTS):
+            listings = [self._index.listing(*item) for item in entries]
+            batch = [operation for listing in listings for operation in listing]
+            try:
+                answers = iter(self._store.run(batch))
+            except WriteRefused as error:  # a full server, which may have room for some of it
+                answers = iter(error.answers)
+            missed = []
+            for item, listing in zip(entries, listings, strict=True):
+                its = list(islice(answers, len(listing)))
+                if not self._index.listed(item.user, its) or None in its:
+                    missed.append(item)
+            if not missed:
+                return 0
+            entries = missed
+        return len(entries)
+
+    def surely(self, entries: list[Entry]) -> None:
+        """The same for all of them, or `StoreFull`."""
+        if self.each(entries):
+            raise StoreFull(self._store.server, _NO_ROOM)

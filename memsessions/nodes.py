@@ -31,6 +31,7 @@ class AppOnNode(NamedTuple):
 
     keys: AppKeys
     listing: Index
+    listings: Listings
     sessions: AppSessions
     scans: Scans
 
@@ -59,7 +60,7 @@ class Node:
             listing = Index(self.store, keys)
             listings = Listings(self.store, keys, listing)
             sessions = AppSessions(self.store, keys, listings, self._item_bytes, self.tag)
-            on_node = AppOnNode(keys, listing, sessions, Scans(self.store, keys, listing))
+            on_node = AppOnNode(keys, listing, listings, sessions, Scans(self.store, keys, listing))
             return self._apps.setdefault(name, on_node)
 
     def create(self, app: str, making: Making, deadline: float) -> str:
@@ -75,6 +76,13 @@ class Node:
         made = self.app(app).sessions.make(token, making, first, deadline)
         self.registered.add(app)
         return made
+
+    def register(self, app: str) -> None:
+        """Enter an app into the list of those that wipes go through. One round trip, at its first use."""
+        if app not in self.registered:
+            if missing := self.registry.entering(app):
+                self.store.run(missing)
+            self.registered.add(app)
 
     def ping(self) -> None:
         """One round trip."""

@@ -20,6 +20,7 @@ from . import record
 from .errors import StoreDamaged, WriteRefused
 from .index import Entry, Index, entry
 from .keys import AppKeys
+from .listings import Listings
 from .registry import Registry
 from .store.operations import LeftMany, PeekMany, Store
 from .tokens import NAME_LENGTH, Life, hashed
@@ -38,7 +39,6 @@ Progress = Callable[[int, int], None]
 _ITEMS_EACH_PASS = 2_500_000
 # As many sessions are peeked at and listed again at once: few, as they may be large.
 _BATCH = 128
-_ATTEMPTS = 4
 
 
 def repair(client: SessionsClient, progress: Progress | None = None) -> dict[str, Repaired]:
@@ -141,6 +141,7 @@ class _App:
         self._store = store
         self._keys = AppKeys(root, app)
         self._index = Index(store, self._keys)
+        self._listings = Listings(store, self._keys, self._index)
         self.report: Repaired = {"listed": 0, "dead": 0, "unlisted": 0, "relisted": 0}
         # A server without room for this has it from the next `create`.
         with contextlib.suppress(WriteRefused):
@@ -177,7 +178,7 @@ class _App:
                 if counter_left is not None or not found.life.no_resave:
                     living.append(found)
             self.report["unlisted"] += len(living)
-            self.report["relisted"] += len(living) - self._list(living)
+            self.report["relisted"] += len(living) - self._listings.each(living)
         if damage is not None:
             raise damage
 
@@ -190,22 +191,3 @@ class _App:
         except ValueError:
             pass
         raise StoreDamaged(self._store.server, "what stands under a session's key is not a session")
-
-    def _list(self, entries: list[Entry]) -> int:
-        """List sessions; return how many could not be."""
-        for _attempt in range(_ATTEMPTS):
-            listings = [self._index.listing(*item) for item in entries]
-            batch = [operation for listing in listings for operation in listing]
-            try:
-                answers = iter(self._store.run(batch))
-            except WriteRefused as error:  # a full server, which may have room for some of it
-                answers = iter(error.answers)
-            missed = []
-            for item, listing in zip(entries, listings, strict=True):
-                its = list(islice(answers, len(listing)))
-                if not self._index.listed(item.user, its) or None in its:
-                    missed.append(item)
-            if not missed:
-                return 0
-            entries = missed
-        return len(entries)

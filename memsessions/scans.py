@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import record
 from .errors import StoreDamaged
 from .index import Bucket, Entry, Index, entry, session_of
 from .keys import AppKeys
+from .record import Record
 from .store.operations import Batch, Delete, DeleteMany, LeftMany, Operation, PeekMany, Store
 from .tokens import LIFE_LENGTH, NAME_LENGTH, hashed, parse_life
 from .types import Session
@@ -25,6 +26,14 @@ _BATCH_MIN, _BATCH_MAX = 128, 1_000
 _BATCH_BYTES = 2_000_000
 # A call that ends sessions looks again for those that appeared meanwhile, at most this often.
 _PASSES = 10
+
+
+class Peeked(NamedTuple):
+    """A session that was looked at: its name in the store, what stands there, and what is shown of it."""
+
+    name: bytes
+    found: Record
+    session: Session
 
 
 class Scans:
@@ -45,7 +54,8 @@ class Scans:
         """The same, each with its name in the store."""
         deadline = self._store.deadline()
         names = [item.session for item in self._index.of_user(hashed(id), deadline=deadline)]
-        named = [pair for pair in self._sessions(names, deadline=deadline) if pair[1]["id"] == id]
+        found = self._peeked(names, deadline=deadline)
+        named = [(each.name, each.session) for each in found if each.session["id"] == id]
         return sorted(named, key=lambda pair: idle_time(pair[1]))
 
     def active(self, dt: int) -> list[Session]:
@@ -54,7 +64,11 @@ class Scans:
 
     def each_active(self, dt: int) -> Iterator[Session]:
         """The same in no order, with one batch of them held at a time."""
-        return (session for _, session in self._sessions(self._index.sessions(), dt))
+        return (each.session for each in self._peeked(self._index.sessions(), dt))
+
+    def peeked(self) -> Iterator[Peeked]:
+        """Every session of the app, in no order, with one batch of them held at a time."""
+        return self._peeked(self._index.sessions())
 
     def active_users(self, dt: int) -> set[bytes]:
         """The users they belong to."""
@@ -87,10 +101,10 @@ class Scans:
             )
         return users
 
-    def _sessions(
+    def _peeked(
         self, names: Iterable[bytes], dt: int | None = None, deadline: float | None = None
-    ) -> Iterator[tuple[bytes, Session]]:
-        """Those that are there, and were used in the last `dt` seconds, with their names."""
+    ) -> Iterator[Peeked]:
+        """Those that are there, and were used in the last `dt` seconds."""
         size = _BATCH_MIN
         ahead = iter(names)
         waiting: deque[list[bytes]] = deque()
@@ -118,7 +132,7 @@ class Scans:
                     except ValueError:
                         reason = "what stands under a counter's key is no number"
                         raise StoreDamaged(self._store.server, reason) from None
-                    yield name, session
+                    yield Peeked(name, found, session)
 
     def _decoded(self, values: list[bytes]) -> list[record.Record]:
         try:
