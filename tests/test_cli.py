@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from memsessions import cli
+from memsessions.cli import codes
 
 from .support.memcached import Memcached
 
@@ -40,14 +41,14 @@ def test_the_demo_leaves_no_session_on_a_real_server(memcached: Memcached) -> No
 
 def test_a_store_that_is_away_gives_exit_code_3_and_says_so() -> None:
     done = run("demo", "--server", "127.0.0.1:1")
-    assert done.returncode == cli.EXIT_UNAVAILABLE == 3
+    assert done.returncode == codes.UNAVAILABLE == 3
     assert done.stderr == "memsessions: 127.0.0.1:1: Connection refused\n"
 
 
 @pytest.mark.parametrize("arguments", [["demo", "--server", "a:b:c"], ["nonsense"], []])
 def test_bad_usage_gives_exit_code_2_and_an_explanation(arguments: list[str]) -> None:
     done = run(*arguments)
-    assert done.returncode == cli.EXIT_USAGE == 2
+    assert done.returncode == codes.USAGE == 2
     assert done.stderr.count("memsessions") > 0
     assert done.stdout == ""
 

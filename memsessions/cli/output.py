@@ -1,0 +1,231 @@
+"""What commands answer with: one JSON document, or tables for people; and progress bars."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+# A bar is shown for what takes longer than this.
+_PATIENCE_S = 1.0
+
+
+def safe(text: object) -> str:
+    """Text that does nothing to a terminal: what is stored may hold escape sequences.
+
+    Whatever is not printable, characters that change the direction of writing included, is shown as Python
+    would escape it.
+    """
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in shown)
+
+
+def styled(text: object, style: str) -> Text:
+    """The same, in a style of rich's; for the cells of a `Table`."""
+    return Text(safe(text), style=style)
+
+
+@dataclass
+class Table:
+    """Rows under names. A cell is text, a number, None, or `styled`; a column of numbers is set to the right.
+
+    On a terminal that is too narrow for it, each row becomes a paragraph. In a pipe it is bare columns.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]] = field(default_factory=list)
+    caption: str = ""
+
+
+class Tell(Protocol):
+    """Says how far something has come."""
+
+    def __call__(self, done: int, total: int | None, /) -> None:
+        """`total` is None where it is not known."""
+
+
+class TerminalConsole(Console):
+    """What is rich's, but for the end of a pipe: `frame` says how the program ends then."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
+class Output:
+    """Where a command's answer goes. Nothing else may write to stdout."""
+
+    def __init__(self) -> None:
+        self.as_json = False
+
+    @property
+    def console(self) -> Console:
+        """rich's console on stdout: for what draws by itself."""
+        return TerminalConsole(file=sys.stdout, highlight=False, markup=False, emoji=False)
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether somebody is looking: then, and without --json, there can be colours and motion."""
+        return sys.stdout.isatty() and not self.as_json
+
+    def answer(self, document: object, *views: str | Table | RenderableType) -> None:
+        """With --json, the document; otherwise the views, one below the other."""
+        if self.as_json:
+            self.write(to_json(document, indent=2 if sys.stdout.isatty() else None))
+            return
+        for view in views:
+            self.show(view)
+
+    def show(self, view: str | Table | RenderableType) -> None:
+        """Something for people, on stdout; a text is made `safe`. Nothing with --json."""
+        if self.as_json:
+            return
+        if isinstance(view, str):
+            self.write(safe(view))
+        elif isinstance(view, Table) and not sys.stdout.isatty():
+            self.write("\n".join(_bare(view)))
+        else:
+            console = self.console
+            with console.capture() as captured:
+                view = _drawn(view, console) if isinstance(view, Table) else view
+                console.print(view, soft_wrap=not sys.stdout.isatty())
+            self.write(captured.get().removesuffix("\n"))
+
+    def write(self, text: str) -> None:
+        """Text as it is, and a line end. It must be harmless to a terminal."""
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """A remark for people, on stderr; nothing with --json."""
+        if not self.as_json:
+            complain(text)
+
+    @contextlib.contextmanager
+    def progress(self, what: str) -> Iterator[Tell]:
+        """Call what this gives with `(done, total)`: a bar is shown once a second has passed, on a terminal.
+
+        It may be called from any thread.
+        """
+        with contextlib.ExitStack() as stack:
+            yield _Bar(what, stack).tell if sys.stdout.isatty() and sys.stderr.isatty() else _silent
+
+
+class _Bar:
+    """A progress bar that appears late, and is taken away at the end."""
+
+    def __init__(self, what: str, stack: contextlib.ExitStack) -> None:
+        self._what = what
+        self._stack = stack
+        self._after = time.monotonic() + _PATIENCE_S
+        self._progress: Progress | None = None
+
+    def tell(self, done: int, total: int | None, /) -> None:
+        if self._progress is None:
+            if time.monotonic() < self._after:
+                return
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+            console = TerminalConsole(file=sys.stderr, highlight=False, markup=False)
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+            self._progress = self._stack.enter_context(Progress(*columns, console=console, transient=True))
+            self._progress.add_task(safe(self._what), total=None)
+        (task,) = self._progress.task_ids
+        self._progress.update(task, completed=done, total=total)
+
+
+def _silent(_done: int, _total: int | None, /) -> None:
+    pass
+
+
+def complain(text: str) -> None:
+    """A message on stderr."""
+    sys.stderr.write(f"memsessions: {safe(text)}\n")
+    sys.stderr.flush()
+
+
+def to_json(document: object, indent: int | None = None) -> str:
+    """JSON in ASCII without control characters, so that it is harmless to a terminal, too."""
+    return json.dumps(document, indent=indent).replace("\x7f", "\\u007f")
+
+
+# ------------------------------------------------------------------------------------------- tables
+
+
+def _text(cell: object) -> Text:
+    if isinstance(cell, Text):
+        return cell
+    return Text("-" if cell is None else safe(cell))
+
+
+def _numeric(table: Table, column: int) -> bool:
+    cells = [row[column] for row in table.rows]
+    return any(isinstance(cell, (int, float)) for cell in cells) and all(
+        cell is None or isinstance(cell, (int, float)) for cell in cells
+    )
+
+
+def _bare(table: Table) -> Iterator[str]:
+    """Lines for programs and for `grep`: nothing is cut off, folded or coloured."""
+    rows = [[_text(cell).plain for cell in row] for row in table.rows]
+    cells = [list(table.columns), *rows]
+    last = len(table.columns) - 1
+    numeric = [_numeric(table, column) for column in range(len(table.columns))]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = []
+        for column, (text, width) in enumerate(zip(row, widths, strict=True)):
+            space = " " * (width - cell_len(text))
+            padded.append(space + text if numeric[column] else text + space if column < last else text)
+        yield "  ".join(padded).rstrip()
+
+
+def _drawn(table: Table, console: Console) -> RenderableType:
+    from rich import box
+    from rich.measure import Measurement
+    from rich.table import Table as Drawing
+
+    drawing = Drawing(
+        box=box.SIMPLE_HEAD,
+        header_style="bold",
+        caption=table.caption or None,
+        caption_justify="left",
+        pad_edge=False,
+    )
+    for number, name in enumerate(table.columns):
+        drawing.add_column(
+            name, justify="right" if _numeric(table, number) else "left", overflow="fold", no_wrap=False
+        )
+    for row in table.rows:
+        drawing.add_row(*map(_text, row))
+    if table.rows and Measurement.get(console, console.options, drawing).minimum > console.width:
+        return _paragraphs(table)
+    return drawing
+
+
+def _paragraphs(table: Table) -> Text:
+    """Each row as lines of `name value`."""
+    wide = max(map(len, table.columns))
+    lines: list[Text] = []
+    for row in table.rows:
+        if lines:
+            lines.append(Text())
+        for name, cell in zip(table.columns, row, strict=True):
+            lines.append(Text.assemble((name.ljust(wide), "bold"), "  ", _text(cell)))
+    if table.caption:
+        lines += [Text(), Text(safe(table.caption), "italic")]
+    text = Text("\n").join(lines)
+    text.overflow = "fold"
+    return text
