@@ -40,6 +40,10 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Look": {
         "ping": "look.ping",
     },
+    "Move": {
+        "export": "transfer.export",
+        "import": "transfer.import_",
+    },
     "Other": {
         "demo": "demo.demo",
         "completion": "completion.completion",
