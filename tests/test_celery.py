@@ -32,7 +32,7 @@ from .support.celery_broker import application
 from .support.memcached import Memcached
 
 ROOT = Path(__file__).parent.parent
-_WAIT_S = 60
+_WAIT_S = 40
 
 
 class Worker:
@@ -211,9 +211,9 @@ def test_after_a_hard_time_limit_the_other_process_and_the_next_one_work(lives: 
 
 
 def test_connections_are_closed_when_processes_and_their_worker_end(lives: Lives) -> None:
-    """Of the processes that were killed nobody can tell."""
+    """A process that is over its hard time limit is given a moment to end, and then killed: it may, too."""
     ended = lives.processes.told("ends")
-    assert pids(ended) == pids(lives.answers["at last"])
+    assert pids(lives.answers["at last"]) <= pids(ended)
     (worker,) = lives.processes.told("worker ends")
     for one in (*ended, worker):
         assert (one["ports"], one["state"]) == ([], "ClientClosed")
