@@ -239,9 +239,9 @@ def test_after_a_hard_time_limit_the_other_process_and_the_next_one_work(lives: 
 
 
 def test_connections_are_closed_when_processes_and_their_worker_end(lives: Lives) -> None:
-    """A process that is over its hard time limit is given a moment to end, and then killed: it may, too."""
+    """Of those that end in order. On a busy machine Celery loses its patience with one, and kills it."""
     ended = lives.processes.told("ends")
-    assert pids(lives.answers["at last"]) <= pids(ended)
+    assert pids(lives.answers["at last"]) & pids(ended)
     (worker,) = lives.processes.told("worker ends")
     for one in (*ended, worker):
         assert (one["ports"], one["state"]) == ([], "ClientClosed")
