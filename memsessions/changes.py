@@ -9,8 +9,8 @@ import orjson
 
 from .plain import STRICT, is_plain
 
-# Of these, what is equal is the same: of floats, 0.0 and -0.0 are not.
-_SCALARS = frozenset({str, int, bool, type(None)})
+#: Of these, what is equal is the same: of floats, 0.0 and -0.0 are not.
+SCALARS = frozenset({str, int, bool, type(None)})
 
 #: New values by top-level key, or `REMOVED`.
 Changes = dict[str, Any]
@@ -40,7 +40,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     """
     changes: Changes = {key: REMOVED for key in before if key not in after}
     for key, value in after.items():
-        if key not in before or not same(before[key], value):
+        if key not in before or (before[key] is not value and not same(before[key], value)):
             changes[key] = value
     return changes
 
@@ -49,7 +49,7 @@ def same(one: Any, other: Any, option: int = STRICT) -> bool:
     """Whether two values are the same JSON; what is none, or `option` of orjson leaves out, never is."""
     if one is other:
         return True
-    if type(one) is type(other) in _SCALARS:
+    if type(one) is type(other) in SCALARS:
         return bool(one == other)
     try:
         if orjson.dumps(one) != orjson.dumps(other, option=option):
