@@ -40,7 +40,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     """
     changes: Changes = {key: REMOVED for key in before if key not in after}
     for key, value in after.items():
-        if key not in before or (before[key] is not value and not same(before[key], value)):
+        if key not in before or not same(before[key], value):
             changes[key] = value
     return changes
 

@@ -63,6 +63,17 @@ class Session(MutableMapping[str, Any]):
     Keys are strings that do not begin with `~`. Values that JSON cannot hold are refused when it is saved.
     """
 
+    # How each begins.
+    _loaded: Loaded | None = None
+    _destroyed = False
+    _ending = False
+    _seen = False  # whether anything was asked of it but its data
+    _looked_at = False  # whether it has its data
+    _regenerate = False
+    _delete_old = True
+    _user: Any = KEEP
+    _cleared = False
+
     def __init__(
         self,
         load: Callable[[], Loaded],
@@ -78,12 +89,7 @@ class Session(MutableMapping[str, Any]):
         self.shown_token = token
         self.sent = sent
         self.ip = ip
-        self._loaded: Loaded | None = None
-        self._destroyed = self._ending = False
-        self._seen = False  # whether anything was asked of it but its data
         self._set_data({}, {}, {})
-        self._looked_at = False
-        self._forget_moves()
 
     def _set_data(self, base: dict[str, Any], data: dict[str, Any], flashed: dict[str, Any]) -> None:
         self._base = base  # what this session knows to be stored
@@ -93,12 +99,11 @@ class Session(MutableMapping[str, Any]):
         self._saving: Changes = {}
         self._flashed = flashed  # in the last request
         self._flashing: dict[str, Any] = {}  # in this one
-        self._looked_at = True
 
     def _forget_moves(self) -> None:
         self._regenerate = False
         self._delete_old = True
-        self._user: Any = KEEP
+        self._user = KEEP
         self._cleared = False
 
     # ------------------------------------------------------------------------------------- state
@@ -249,7 +254,7 @@ class Session(MutableMapping[str, Any]):
     def destroy(self) -> None:
         """End it when it is saved. What is put into it after this goes into a new session of nobody's."""
         self._loaded = Loaded()
-        self._destroyed = self._ending = True
+        self._destroyed = self._ending = self._looked_at = True
         self._set_data({}, {}, {})
         self._forget_moves()
 
@@ -333,17 +338,17 @@ class Session(MutableMapping[str, Any]):
         data = dict(base)
         flashed = data.pop(_FLASHED, {})
         self._set_data(base, data, {key: self._own(value) for key, value in flashed.items()})
+        self._looked_at = True
 
     def _changes(self) -> Changes:
         if not self._looked_at:
             return {}
         untouched = self._untouched
-        after = {
-            key: value if key in untouched else self._json(key, value) for key, value in self._data.items()
-        }
+        before = {key: value for key, value in self._base.items() if key not in untouched}
+        after = {key: self._json(key, value) for key, value in self._data.items() if key not in untouched}
         if self._flashing:
             after[_FLASHED] = {key: self._dumped(value) for key, value in self._flashing.items()}
-        return differences(self._base, after)
+        return differences(before, after)
 
     def _json(self, key: str, value: Any) -> Any:
         """What stands for a value. That it has not changed is found out faster than by coding it."""
