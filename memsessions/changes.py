@@ -63,4 +63,7 @@ def same(one: Any, other: Any, option: int = STRICT) -> bool:
 def applied(data: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
     """The data with these changes."""
     changed = {**data, **changes}
-    return {key: value for key, value in changed.items() if value is not REMOVED}
+    for key, value in changes.items():
+        if value is REMOVED:
+            del changed[key]
+    return changed

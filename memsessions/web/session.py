@@ -268,11 +268,12 @@ class Session(MutableMapping[str, Any]):
 
     def opened(self) -> Loaded:
         """What the store says of it; asked once. Raises `StoreUnavailable` if it could not be asked then."""
-        if self._loaded is None:
-            self._loaded = self._load()
-        if self._loaded.outage is not None and self._loaded.raises:
-            raise self._loaded.outage
-        return self._loaded
+        loaded = self._loaded
+        if loaded is None:
+            loaded = self._loaded = self._load()
+        if loaded.outage is not None and loaded.raises:
+            raise loaded.outage
+        return loaded
 
     def pending(self) -> Pending | None:
         """What is to be saved, or None."""
