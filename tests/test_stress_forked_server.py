@@ -11,6 +11,9 @@ from .stress import forked_server
 from .stress.program import Plan
 from .support import web
 
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+pytestmark = pytest.mark.no_cover
+
 BROKEN = """
 import threading, time
 from memsessions import forks

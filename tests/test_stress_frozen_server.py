@@ -11,6 +11,9 @@ from memsessions import Killed, LogoutIncomplete, SessionsClient
 from .stress import frozen_server
 from .stress.program import Plan
 
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,9 @@ from .stress.program import Plan
 from .support.memcached import Memcached
 from .support.relay import Relay
 
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+pytestmark = pytest.mark.no_cover
+
 TURNS = 300
 
 

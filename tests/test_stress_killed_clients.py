@@ -20,6 +20,9 @@ from .stress.killed_clients import attack, problems_after
 from .stress.program import Plan
 from .support.memcached import Memcached
 
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+pytestmark = pytest.mark.no_cover
+
 NS = killed_clients._NS
 
 

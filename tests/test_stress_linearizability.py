@@ -13,6 +13,9 @@ from .stress.histories import Call, Cuts, Seen, violations
 from .stress.program import Plan
 from .support.linearizability import IMPOSSIBLE, Impossible, Operation, contradiction
 
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+pytestmark = pytest.mark.no_cover
+
 # ----------------------------------------------------------------------------------- the search itself
 
 

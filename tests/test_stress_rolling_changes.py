@@ -7,6 +7,9 @@ import pytest
 from .stress import rolling_changes
 from .stress.program import Plan
 
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+pytestmark = pytest.mark.no_cover
+
 
 def test_nobody_is_logged_out_when_servers_are_added_drained_and_removed() -> None:
     report = rolling_changes.attack(Plan(seed=1, duration_s=3))

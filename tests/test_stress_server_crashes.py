@@ -10,6 +10,9 @@ from .stress import server_crashes
 from .stress.lives import Account, Event, Life
 from .stress.program import Plan
 
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+pytestmark = pytest.mark.no_cover
+
 #: A server that was away between 11 and 20, and between 31 and 40.
 LIVES = [Life(0, 1, killing=10, killed=11), Life(20, 21, killing=30, killed=31), Life(40, 41)]
 

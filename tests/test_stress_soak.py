@@ -20,6 +20,9 @@ from memsessions.store.memcached import MemcachedStore
 from .stress import soak
 from .stress.program import Plan
 
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parents[1]
 
 

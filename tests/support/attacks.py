@@ -19,7 +19,7 @@ def attacked(
     give_up = time.monotonic() + _GIVE_UP_S
     while True:
         report = attack(Plan(seed, duration_s))
-        assert report.violations == []
+        assert report.violations == [], report.violations
         done.update({name: int(figure) for name, figure in report.figures.items()})
         missing = {name: done[name] for name, least in enough.items() if done[name] <= least}
         if not missing:

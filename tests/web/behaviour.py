@@ -74,8 +74,8 @@ def trips(proxy: Proxy, browser: Browser, action: str, **arguments: Any) -> int:
 def recovered(visitor: Browser) -> Browser:
     """A visitor whose session can be read again, as the server goes on."""
     give_up = time.monotonic() + 10
-    while visitor.visit("read", key="key").json != {"value": "value"}:
-        assert time.monotonic() < give_up, "the session does not come back"
+    while (answer := visitor.visit("read", key="key")).json != {"value": "value"}:
+        assert time.monotonic() < give_up, f"the session does not come back: {answer}, {answer.error!r}"
     return visitor
 
 
