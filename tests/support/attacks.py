@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -25,4 +26,15 @@ def attacked(
         if not missing:
             return done
         assert time.monotonic() < give_up, f"too little happened: {missing}"
+        seed += 1
+
+
+def assert_finds(pattern: str, attack: Callable[[Plan], Report], seed: int, duration_s: float) -> None:
+    """That as many short attacks as it takes find what is there to be found."""
+    give_up = time.monotonic() + _GIVE_UP_S
+    while True:
+        violations = attack(Plan(seed, duration_s)).violations
+        if any(re.search(pattern, violation) for violation in violations):
+            return
+        assert time.monotonic() < give_up, f"not found: {pattern}; but {violations[:20]}"
         seed += 1
