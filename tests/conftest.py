@@ -10,12 +10,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from memsessions import SessionsClient, index
 from memsessions.store.memory import MemoryStore, named_store
 
 from .support.memcached import Memcached
 from .support.proxy import Proxy
+
+# How fast examples are made is a matter of what else the machine does.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 MakeClient = Callable[..., SessionsClient]
 
