@@ -51,7 +51,15 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     mine = {
         name: value for name, value in os.environ.items() if not name.startswith(("MEMSESSIONS_", "_MEMS"))
     }
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    for name in (
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "COLUMNS",
+        "LINES",
+        "TTY_COMPATIBLE",
+        "TTY_INTERACTIVE",
+        "PYTHONUNBUFFERED",
+    ):
         mine.pop(name, None)
     return {**mine, "TERM": "xterm-256color", "PYTHONDONTWRITEBYTECODE": "1", **(more or {})}
 
@@ -192,3 +200,23 @@ class Terminal:
     def echoes(self) -> bool:
         """Whether what is typed is shown."""
         return bool(termios.tcgetattr(self._side)[3] & termios.ECHO)
+
+
+class At(NamedTuple):
+    """A store, and the command on it."""
+
+    address: str
+    ns: str
+
+    @property
+    def options(self) -> list[str]:
+        return ["--server", self.address, "--ns", self.ns]
+
+    def ask(self, *arguments: str, stdin: str = "") -> Done:
+        return ask(*self.options, *arguments, stdin=stdin)
+
+    def run(self, *arguments: str, stdin: str = "") -> Done:
+        return run(*self.options, *arguments, stdin=stdin)
+
+    def terminal(self, *arguments: str, **options: Any) -> Terminal:
+        return Terminal(*self.options, *arguments, **options)
