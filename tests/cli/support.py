@@ -66,13 +66,15 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def ask(*arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Done:
     """Run it in this process, as in a pipe. Quick, so most tests use it."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     with (
         mock.patch.dict(os.environ, environment(env), clear=True),
         mock.patch.multiple(sys, stdin=io.StringIO(stdin), stdout=out, stderr=err),
     ):
         code = cli.main(arguments)
-    return Done(code, out.getvalue(), err.getvalue())
+    for stream in (out, err):
+        stream.seek(0)
+    return Done(code, out.read(), err.read())
 
 
 def run(*arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Done:
@@ -181,13 +183,17 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self._side, keys.encode())
 
-    def press_ctrl_c(self) -> None:
+    def press(self, key: str) -> None:
+        """A key that is looked at by the terminal itself, such as Ctrl-C."""
         # Not just before it begins to wait for a key: Python notices it only with the next key then.
         assert self._process is not None
         status = Path(f"/proc/{self._process.pid}/stat")
         while status.read_text().rpartition(")")[2].split()[0] == "R":
             time.sleep(0.001)
-        self.type("\x03")
+        self.type(key)
+
+    def press_ctrl_c(self) -> None:
+        self.press("\x03")
 
     def terminate(self) -> None:
         assert self._process is not None
