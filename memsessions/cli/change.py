@@ -122,7 +122,8 @@ def kill_app(frame: Frame, app: str, yes: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("everybody would be logged out: say --yes, as nobody can be asked here")
-        living = operating.census(client, app).sessions
+        with frame.out.progress(f"counting {app}") as tell:
+            living = operating.census(client, app, tell=tell).sessions
         question = f"End {number(living, 'session')} of {app} ({client!r})?"
         if not click.confirm(question, err=True):
             complain("nothing was done")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from typing import Any
 
 import pytest
 
-from memsessions import SessionsClient
+from memsessions import Created, SessionsClient
 from memsessions.cli import codes
 from memsessions.documents import name_of
 
@@ -89,6 +92,33 @@ def test_data_that_cannot_be_is_refused_before_anything_is_asked_and_not_shown(
         assert message in done.err
         assert "secret" not in done.err
         assert done.out == ""
+
+
+def test_an_interrupt_leaves_no_session_whose_token_nobody_knows(
+    at: At, rs: SessionsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = SessionsClient.create
+
+    def interrupted(*arguments: Any) -> Created:
+        os.kill(os.getpid(), signal.SIGINT)
+        return create(*arguments)
+
+    monkeypatch.setattr(SessionsClient, "create", interrupted)
+    done = at.ask("create", "forum", "alice")
+    assert (done.code, done.err) == (codes.INTERRUPTED, "memsessions: interrupted\n")
+    assert rs.get("forum", done.out.strip()) is not None
+
+
+def test_a_second_interrupt_does_not_wait(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stuck(*_arguments: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError
+
+    monkeypatch.setattr(SessionsClient, "killsoid", stuck)
+    done = at.ask("kill-user", "forum", "alice")
+    assert (done.code, done.out, done.err) == (codes.INTERRUPTED, "", "memsessions: interrupted\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # ------------------------------------------------------------------------------------------------- set

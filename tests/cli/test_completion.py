@@ -62,7 +62,7 @@ def test_completion_asks_the_store_that_the_line_names(there: At) -> None:
         }
         done = ask(env=env)
         assert done.err == ""
-        return [line.removeprefix("plain,") for line in done.out.splitlines()]
+        return [line.removeprefix("plain,") for line in done.out.split()]
 
     assert completed("memsessions", *there.options, "show", "f") == ["forum"]
     assert completed("memsessions", "show", *there.options, "s") == ["shop"]

@@ -105,6 +105,9 @@ def test_sessions_are_chosen_by_use_and_user_and_limited(at: At, rs: SessionsCli
     assert ips("--limit", "2") == ["10.0.0.4", "10.0.0.3"]
     assert len(ips("--limit", "0")) == 5
     assert at.ask("sessions", "forum", "--limit", "2", "--json").document["total"] == 5
+    done = at.ask("sessions", "forum", "--limit", "2")
+    assert done.err == "memsessions: 5 sessions; the last used 2 are shown (--limit)\n"
+    assert len(done.out.splitlines()) == 3
 
 
 def test_sessions_of_an_app_that_is_known_and_empty_is_done(at: At, rs: SessionsClient) -> None:
