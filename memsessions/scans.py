@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from . import record
 from .errors import StoreDamaged
-from .index import Bucket, Entry, Index, entry, session_of
+from .index import Bucket, Entry, GoOn, Index, always, entry, session_of
 from .keys import AppKeys
 from .record import Record
 from .store.operations import Batch, Delete, DeleteMany, LeftMany, Operation, PeekMany, Store
@@ -36,6 +36,15 @@ class Peeked(NamedTuple):
     session: Session
 
 
+class Counted(NamedTuple):
+    """What was counted in some of a bucket's records: living sessions, and the users they belong to."""
+
+    bucket: int
+    sessions: int
+    users: set[bytes]
+    active: set[bytes]
+
+
 class Scans:
     """The lists and log-outs of one app on one store."""
 
@@ -54,7 +63,7 @@ class Scans:
         """The same, each with its name in the store."""
         deadline = self._store.deadline()
         names = [item.session for item in self._index.of_user(hashed(id), deadline=deadline)]
-        found = self._peeked(names, deadline=deadline)
+        found = self.peeked(names, deadline=deadline)
         named = [(each.name, each.session) for each in found if each.session["id"] == id]
         return sorted(named, key=lambda pair: idle_time(pair[1]))
 
@@ -64,24 +73,60 @@ class Scans:
 
     def each_active(self, dt: int) -> Iterator[Session]:
         """The same in no order, with one batch of them held at a time."""
-        return (each.session for each in self._peeked(self._index.sessions(), dt))
+        return (each.session for each in self.peeked(self._index.sessions(), dt))
 
-    def peeked(self) -> Iterator[Peeked]:
+    def every(self) -> Iterator[Peeked]:
         """Every session of the app, in no order, with one batch of them held at a time."""
-        return self._peeked(self._index.sessions())
+        return self.peeked(self._index.sessions())
 
     def active_users(self, dt: int) -> set[bytes]:
         """The users they belong to."""
         users: set[bytes] = set()
-        waiting: deque[tuple[list[bytes], list[bytes]]] = deque()
         least: dict[bytes, int] = {}  # what a session of this life has left if it was used then
+        groups = (
+            [item for bucket in group for item in bucket.repeated_records()] for group in self._index.groups()
+        )
+        for records, lefts in self._lefts(groups):
+            _add_least(least, records, dt)
+            users.update(
+                item[:NAME_LENGTH]
+                for item, left in zip(records, lefts, strict=True)
+                if left is not None and left >= least[item[-LIFE_LENGTH:]]
+            )
+        return users
+
+    def counted(self, dt: int, go_on: GoOn = always) -> Iterator[Counted]:
+        """How many sessions there are, and whose, bucket by bucket in ascending order.
+
+        One bucket may come several times; holds one group of records at a time.
+        """
+        least: dict[bytes, int] = {}
+        numbers: deque[list[tuple[int, int]]] = deque()
+
+        def groups() -> Iterator[list[bytes]]:
+            for group in self._index.distinct():
+                numbers.append([(number, len(records)) for number, records in group])
+                yield [item for _, records in group for item in records]
+
+        for records, lefts in self._lefts(groups()):
+            _add_least(least, records, dt)
+            pairs = zip(records, lefts, strict=True)
+            for number, length in numbers.popleft():
+                living = [(item, left) for item, left in islice(pairs, length) if left is not None]
+                users = {item[:NAME_LENGTH] for item, _ in living}
+                active = {item[:NAME_LENGTH] for item, left in living if left >= least[item[-LIFE_LENGTH:]]}
+                yield Counted(number, len(living), users, active)
+            if not go_on(len(records)):
+                return
+
+    def _lefts(self, groups: Iterable[list[bytes]]) -> Iterator[tuple[list[bytes], list[int | None]]]:
+        """Groups of records, each with the seconds that its sessions have left; None for one that ended."""
+        waiting: deque[tuple[list[bytes], list[bytes]]] = deque()
 
         def batches() -> Iterator[Batch]:
-            for group in self._index.groups():
-                records = [item for bucket in group for item in bucket.repeated_records()]
-                lives = {text: parse_life(text) for text in {item[-LIFE_LENGTH:] for item in records}}
-                least.update((text, life.ttl + 1 - dt) for text, life in lives.items())
-                fixed = {text for text, life in lives.items() if life.no_resave}
+            for records in groups:
+                lives = {item[-LIFE_LENGTH:] for item in records}
+                fixed = {text for text in lives if parse_life(text).no_resave}
                 ending = (
                     [session_of(item) for item in records if item[-LIFE_LENGTH:] in fixed] if fixed else []
                 )
@@ -92,19 +137,17 @@ class Scans:
         for lefts, ending_lefts in self._store.stream(batches()):
             records, ending = waiting.popleft()
             over = {name for name, left in zip(ending, ending_lefts, strict=True) if left is None}
-            users.update(
-                item[:NAME_LENGTH]
-                for item, left in zip(records, lefts, strict=True)
-                if left is not None
-                and left >= least[item[-LIFE_LENGTH:]]
-                and not (over and session_of(item) in over)
-            )
-        return users
+            if over:
+                lefts = [
+                    None if session_of(item) in over else left
+                    for item, left in zip(records, lefts, strict=True)
+                ]
+            yield records, lefts
 
-    def _peeked(
+    def peeked(
         self, names: Iterable[bytes], dt: int | None = None, deadline: float | None = None
     ) -> Iterator[Peeked]:
-        """Those that are there, and were used in the last `dt` seconds."""
+        """Of the sessions of these names those that are there, and were used in the last `dt` seconds."""
         size = _BATCH_MIN
         ahead = iter(names)
         waiting: deque[list[bytes]] = deque()
@@ -182,16 +225,16 @@ class Scans:
                 yield killed
                 self._store.run((DeleteMany(self._keys.reads, names),))
 
-    def kill_all(self) -> Iterator[int]:
+    def kill_all(self, go_on: GoOn = always) -> Iterator[int]:
         """End the sessions of the app, and remove the buckets that listed nothing else; as `kill_of_user`."""
         seen: set[tuple[bytes, int]] = set()  # buckets that are done, as they were
         for _pass in range(_PASSES):
             known = len(seen)
-            yield from self._kill_once(seen)
-            if len(seen) == known:
+            yield from self._kill_once(seen, go_on)
+            if len(seen) == known or not go_on(0):
                 break
 
-    def _kill_once(self, seen: set[tuple[bytes, int]]) -> Iterator[int]:
+    def _kill_once(self, seen: set[tuple[bytes, int]], go_on: GoOn) -> Iterator[int]:
         waiting: deque[list[tuple[Bucket, list[Entry]]]] = deque()
         leftovers: list[Operation] = []
         unfinished: list[Entry] = []
@@ -205,6 +248,8 @@ class Scans:
                 batch = [*self._ending(entries), *leftovers]
                 leftovers.clear()
                 yield batch
+                if not go_on(len(entries)):
+                    return
 
         for answers in self._store.stream(batches()):
             group = waiting.popleft()
@@ -246,6 +291,12 @@ class Scans:
             else:
                 missing.append(item)
         return killed, names, missing
+
+
+def _add_least(least: dict[bytes, int], records: list[bytes], dt: int) -> None:
+    """What a session of each life that occurs has left at least, if it was used in the last `dt` seconds."""
+    for text in {item[-LIFE_LENGTH:] for item in records}.difference(least):
+        least[text] = parse_life(text).ttl + 1 - dt
 
 
 def idle_time(session: Session) -> int:

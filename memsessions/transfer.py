@@ -88,7 +88,7 @@ def export_sessions(client: SessionsClient, app: str) -> Iterator[Exported]:
     return (
         _exported(peeked, node.name, _now())
         for node in client._nodes_in_use()  # noqa: SLF001
-        for peeked in node.app(app).scans.peeked()
+        for peeked in node.app(app).scans.every()
     )
 
 
