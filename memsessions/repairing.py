@@ -10,6 +10,7 @@ one that is in the dump and then not in an index is not just being made: it ende
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -30,6 +31,8 @@ from .wiping import gone
 if TYPE_CHECKING:
     from .client import SessionsClient
     from .nodes import Node
+
+_log = logging.getLogger("memsessions.repair")
 
 #: Called with how many keys were looked at, and how many there are.
 Progress = Callable[[int, int], None]
@@ -77,9 +80,17 @@ def repair(client: SessionsClient, progress: Progress | None = None) -> dict[str
                         sum(total for _, total in looked_at.values()),
                     )
 
-        return repair_store(node.store, node.root, tell)
+        report = repair_store(node.store, node.root, tell)
+        for app, found in report.items():
+            node.meter.relists += found["relisted"]
+            level = logging.INFO if found["unlisted"] else logging.DEBUG
+            said = {"server": node.store.server, "operation": "repair", "app": app, **found}
+            message = "repaired %s on %s: %d of %d sessions that were not listed are listed again"
+            counts = found["relisted"], found["unlisted"]
+            _log.log(level, message, app, node.store.server, *counts, extra=said)
+        return report
 
-    reports = client._on_each_server(repair_node)  # noqa: SLF001
+    reports = client._on_each_server(repair_node, "repair")  # noqa: SLF001
     return {
         app: _sum([report[app] for report in reports if app in report])
         for app in sorted(set().union(*reports))

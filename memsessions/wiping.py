@@ -11,6 +11,7 @@ from typing import Any
 from .errors import StoreError, WriteRefused
 from .index import Bucket, Entry, Index, entry
 from .keys import AppKeys
+from .meters import Meter
 from .sessions import counter_life
 from .store.operations import FOREVER, Delete, DeleteMany, LeftMany, Outcome, ReadMany, Store, Swap
 from .tokens import Life
@@ -24,12 +25,12 @@ BEING_MADE_S = 5
 _ATTEMPTS = 5
 
 
-def wipe_app(store: Store, keys: AppKeys, index: Index) -> int:
+def wipe_app(store: Store, keys: AppKeys, index: Index, meter: Meter) -> int:
     """Remove the records of sessions that are gone; return how many sessions that were."""
     wiped = 0
     for group in index.groups():
         for _attempt in range(_ATTEMPTS):
-            removed, changed = _wipe_group(store, keys, group)
+            removed, changed = _wipe_group(store, keys, group, meter)
             wiped += removed
             if not changed:
                 break
@@ -40,7 +41,7 @@ def wipe_app(store: Store, keys: AppKeys, index: Index) -> int:
     return wiped
 
 
-def _wipe_group(store: Store, keys: AppKeys, group: list[Bucket]) -> tuple[int, list[bytes]]:
+def _wipe_group(store: Store, keys: AppKeys, group: list[Bucket], meter: Meter) -> tuple[int, list[bytes]]:
     """Wipe some buckets; return how many sessions were dead, and which buckets changed meanwhile."""
     listed = [bucket.records() for bucket in group]
     dead, orphans = gone(store, keys, [entry(record) for records in listed for record in records])
@@ -63,6 +64,8 @@ def _wipe_group(store: Store, keys: AppKeys, group: list[Bucket]) -> tuple[int, 
     except WriteRefused as error:  # a full server; what it could not do waits for the next wipe
         outcomes = list(error.answers)
     wiped = sum(count for count, outcome in zip(removals, outcomes, strict=True) if outcome is Outcome.DONE)
+    meter.wiped += wiped
+    meter.compactions += outcomes.count(Outcome.DONE)
     changed = [op.key for op, outcome in zip(writes, outcomes, strict=True) if outcome is Outcome.CHANGED]
     return wiped, changed
 
@@ -128,5 +131,6 @@ def _work(
         for error in errors:
             # Once an outage; what is wiped late is only late.
             level = logging.DEBUG if error.server in failing else logging.WARNING
-            _log.log(level, "could not wipe %s: %s", error.server, error.reason)
+            said = {"server": error.server, "operation": "wipe", "error": type(error).__name__}
+            _log.log(level, "could not wipe %s: %s", error.server, error.reason, extra=said)
         failing = {error.server for error in errors}

@@ -22,6 +22,7 @@ from .operations import (
     Add,
     Append,
     Batch,
+    Connections,
     Count,
     Delete,
     DeleteMany,
@@ -124,6 +125,9 @@ class MemoryStore:
             some = held[start : start + _KEYS_EACH]
             names = [key[len(prefix) :] for key in some if key.startswith(prefix)]
             yield Keys(names, start + len(some), len(held))
+
+    def connections(self) -> Connections:
+        return Connections(0, 0, 0, 0)
 
     def ping(self) -> None:
         pass
