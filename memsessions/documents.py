@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard
 
 import orjson
 
@@ -40,8 +40,8 @@ _IP_MAX = 39
 _ANONYMOUS = "~"
 _ANONYMOUS_LENGTH = 16
 _NAME = re.compile(rf"[A-Za-z0-9+/]{{{NAME_LENGTH}}}", re.ASCII)
-# Under this key stands data that is encrypted.
-_SEALED = "~"
+#: Under this key stands data that is encrypted.
+SEALED = "~"
 
 _log = logging.getLogger(__name__)
 
@@ -127,6 +127,11 @@ class Device(NamedTuple):
 def name_of(token: str) -> str:
     """The name by which the store knows a session; `Documents.devices` shows it."""
     return hashed(token).decode()
+
+
+def is_name(name: object) -> TypeGuard[str]:
+    """Whether it can be the name of a session in the store."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 class _Unreadable(Exception):
@@ -350,7 +355,7 @@ class Documents:
             Whether there was one of this name that belongs to this user.
         """
         check.check_id(id)
-        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        if not is_name(name):
             return False
         key = name.encode()
         self._sessions()
@@ -395,13 +400,13 @@ class Documents:
         if not data or self._sealing is None:
             return data or None
         # With its user, so that nobody can give one user's data to another.
-        return {_SEALED: self._sealing.seal(orjson.dumps([user, data]))}
+        return {SEALED: self._sealing.seal(orjson.dumps([user, data]))}
 
     def _opened(self, found: Record) -> dict[str, Any] | None:
         _, user, _, _, _, _, d = found
         if d is None:
             return {}
-        sealed = d.get(_SEALED) if len(d) == 1 else None
+        sealed = d.get(SEALED) if len(d) == 1 else None
         if self._sealing is None:
             return d if sealed is None else None
         opened = self._sealing.open(sealed) if isinstance(sealed, str) else None
@@ -448,6 +453,6 @@ def _life(ttl: int, no_resave: bool) -> Life:
 
 
 def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
-    if _SEALED in data:
-        raise InvalidValue(f"the key {_SEALED} is reserved")
+    if SEALED in data:
+        raise InvalidValue(f"the key {SEALED} is reserved")
     return plain(data)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import random
 import time
 from binascii import a2b_base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .errors import StoreDamaged
@@ -60,6 +60,14 @@ _BUCKETS_AT_ONCE = 64
 _CHARACTERS = f"{ALPHABET}+/".encode()
 
 _BUCKET_NAMES = [b"%d" % bucket for bucket in range(BUCKETS)]
+
+#: Told how many more records were dealt with; answers whether to go on. If not, the work ends in order.
+GoOn = Callable[[int], bool]
+
+
+def always(_records: int) -> bool:
+    """To the end."""
+    return True
 
 
 class Entry(NamedTuple):
@@ -202,21 +210,40 @@ class Index:
             yield group
 
     def sessions(self) -> Iterator[bytes]:
-        """The name of every session that is listed, once: a segment may repeat what its bucket says."""
+        """The name of every session that is listed, once."""
+        for group in self.distinct():
+            for _, records in group:
+                yield from map(session_of, records)
+
+    def distinct(self) -> Iterator[list[tuple[int, list[bytes]]]]:
+        """Every record, once, by the number of its bucket, in ascending order and in groups.
+
+        A segment may repeat what its bucket says.
+        """
         in_bucket: list[bytes] = []
         known: set[bytes] = set()
         for group in self.groups():
+            found = []
             for item in group:
-                names = [session_of(record) for record in item.records()]
+                records = item.records()
                 if item.key.startswith(self._keys.buckets):
-                    in_bucket, known = names, set()
+                    in_bucket, known = records, set()
                 else:
                     known = known or set(in_bucket)
-                    names = [name for name in names if name not in known]
-                yield from names
+                    records = [record for record in records if record not in known]
+                found.append((_number_of(item.key), records))
+            yield found
+
+    def size(self) -> int:
+        """How many records there are, those of sessions that ended included. One round trip, or nine."""
+        return sum(size for _, size in self._sized()) // RECORD_LENGTH
 
     def _buckets(self) -> Iterator[Bucket]:
         """Every item of the index, each bucket followed by its segments."""
+        yield from self._read_sized(self._sized())
+
+    def _sized(self) -> Iterable[tuple[bytes, int]]:
+        """The keys and sizes of these items."""
         batch: Batch = (SizeMany(self._keys.buckets, _BUCKET_NAMES), Read(self._keys.spilled))
         sizes, spilled = self._store.run(batch, repeatable=True)
         found = [
@@ -224,7 +251,7 @@ class Index:
             for name, size in zip(_BUCKET_NAMES, sizes, strict=True)
             if size is not None
         ]
-        yield from self._read_sized(found if spilled is None else self._with_segments(dict(found)))
+        return found if spilled is None else self._with_segments(dict(found))
 
     def _with_segments(self, sizes: dict[bytes, int]) -> Iterator[tuple[bytes, int]]:
         """The keys and sizes of all buckets that have one, each followed by those of its segments."""
@@ -283,6 +310,11 @@ class Index:
 
 def _bucket_of(user: bytes) -> int:
     return int.from_bytes(a2b_base64(user[:4]), "big") % BUCKETS
+
+
+def _number_of(key: bytes) -> int:
+    """The number of the bucket that an item is, or is a segment of."""
+    return int(key.rpartition(b":")[2].partition(b".")[0])
 
 
 def _segment_of(session: bytes) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .breaker import Breaker, GuardedStore
 from .config import Opened
 from .errors import StoreDamaged
-from .index import Index
+from .index import GoOn, Index, always
 from .keys import AppKeys
 from .listings import Listings
 from .meters import Meter
@@ -89,16 +89,18 @@ class Node:
         """One round trip."""
         self.store.ping()
 
-    def wipe(self) -> int:
+    def wipe(self, go_on: GoOn = always) -> int:
         """Remove the dead records of every app; return how many sessions' they were."""
         wiped = 0
         damaged: StoreDamaged | None = None
         compacted = self.meter.compactions
         self.meter.wipes += 1
         for app in dict.fromkeys([*self.registry.names(), *list(self.registered)]):
+            if not go_on(0):
+                break
             on_node = self.app(app)
             try:
-                wiped += wipe_app(self.store, on_node.keys, on_node.listing, self.meter)
+                wiped += wipe_app(self.store, on_node.keys, on_node.listing, self.meter, go_on)
             except StoreDamaged as error:
                 damaged = error
         said = {

@@ -55,7 +55,7 @@ def repair(client: SessionsClient, progress: Progress | None = None) -> dict[str
     Parameters:
         client: whose servers and `ns` are looked at, all at the same time.
         progress: called now and then with the number of keys looked at so far and the number of all; by one
-            thread at a time, but not always by the same.
+            thread at a time, but not always by the same. What it raises ends the repair.
 
     Returns:
         `{app: {"listed": n, "dead": n, "unlisted": n, "relisted": n}}`, in the order of the apps' names;
@@ -111,20 +111,26 @@ def repair_store(store: Store, root: bytes, progress: Progress | None = None) ->
     apps: dict[str, _App] = {}
     damaged: StoreDamaged | None = None
     number, passes = 0, 1
+    seen, total = 0, 0
+
+    def tell() -> None:
+        if progress is not None:
+            progress(number * total + seen, passes * total)
+
     while number < passes:
         held: defaultdict[bytes, set[bytes]] = defaultdict(set)
-        for names, seen, total in store.keys(root + b":"):
+        for part in store.keys(root + b":"):
+            names, seen, total = part
             if number == 0:
                 passes = max(1, -(-total // _ITEMS_EACH_PASS))
             _collect(names, held, number, passes)
-            if progress is not None:
-                progress(number * total + seen, passes * total)
+            tell()
         for name, sessions in sorted(held.items()):
             app = name.decode(errors="replace")
             if is_app(app):
                 serving = apps.get(app) or apps.setdefault(app, _App(store, root, app))
                 try:
-                    serving.repair(sessions, number, passes)
+                    serving.repair(sessions, number, passes, tell)
                 except StoreDamaged as error:
                     damaged = error
         number += 1
@@ -158,9 +164,10 @@ class _App:
             if missing := Registry(store, root).entering(app):
                 store.run(missing)
 
-    def repair(self, held: set[bytes], number: int, passes: int) -> None:
+    def repair(self, held: set[bytes], number: int, passes: int, tell: Callable[[], None]) -> None:
         """List what is not listed among the sessions of this pass, which the server held a moment ago."""
         for group in self._index.groups():
+            tell()
             entries = [entry(item) for bucket in group for item in bucket.records()]
             if passes > 1:
                 entries = [item for item in entries if hash(item.session) % passes == number]
@@ -174,6 +181,7 @@ class _App:
         damage: StoreDamaged | None = None
         unlisted = iter(held)
         while some := list(islice(unlisted, _BATCH)):
+            tell()
             peeks = (PeekMany(self._keys.sessions, some), LeftMany(self._keys.reads, some))
             items, counters = self._store.run(peeks, repeatable=True)
             living = []

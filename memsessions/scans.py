@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import record
 from .errors import StoreDamaged
-from .index import Bucket, Entry, Index, entry, session_of
+from .index import Bucket, Entry, GoOn, Index, always, entry, session_of
 from .keys import AppKeys
 from .store.operations import Batch, Delete, DeleteMany, LeftMany, Operation, PeekMany, Store
 from .tokens import LIFE_LENGTH, NAME_LENGTH, hashed, parse_life
@@ -25,6 +25,15 @@ _BATCH_MIN, _BATCH_MAX = 128, 1_000
 _BATCH_BYTES = 2_000_000
 # A call that ends sessions looks again for those that appeared meanwhile, at most this often.
 _PASSES = 10
+
+
+class Counted(NamedTuple):
+    """What was counted in some of a bucket's records: living sessions, and the users they belong to."""
+
+    bucket: int
+    sessions: int
+    users: set[bytes]
+    active: set[bytes]
 
 
 class Scans:
@@ -45,7 +54,7 @@ class Scans:
         """The same, each with its name in the store."""
         deadline = self._store.deadline()
         names = [item.session for item in self._index.of_user(hashed(id), deadline=deadline)]
-        named = [pair for pair in self._sessions(names, deadline=deadline) if pair[1]["id"] == id]
+        named = [pair for pair in self.named(names, deadline=deadline) if pair[1]["id"] == id]
         return sorted(named, key=lambda pair: idle_time(pair[1]))
 
     def active(self, dt: int) -> list[Session]:
@@ -54,20 +63,56 @@ class Scans:
 
     def each_active(self, dt: int) -> Iterator[Session]:
         """The same in no order, with one batch of them held at a time."""
-        return (session for _, session in self._sessions(self._index.sessions(), dt))
+        return (session for _, session in self.named(self._index.sessions(), dt))
 
     def active_users(self, dt: int) -> set[bytes]:
         """The users they belong to."""
         users: set[bytes] = set()
-        waiting: deque[tuple[list[bytes], list[bytes]]] = deque()
         least: dict[bytes, int] = {}  # what a session of this life has left if it was used then
+        groups = (
+            [item for bucket in group for item in bucket.repeated_records()] for group in self._index.groups()
+        )
+        for records, lefts in self._lefts(groups):
+            _add_least(least, records, dt)
+            users.update(
+                item[:NAME_LENGTH]
+                for item, left in zip(records, lefts, strict=True)
+                if left is not None and left >= least[item[-LIFE_LENGTH:]]
+            )
+        return users
+
+    def counted(self, dt: int, go_on: GoOn = always) -> Iterator[Counted]:
+        """How many sessions there are, and whose, bucket by bucket in ascending order.
+
+        One bucket may come several times; holds one group of records at a time.
+        """
+        least: dict[bytes, int] = {}
+        numbers: deque[list[tuple[int, int]]] = deque()
+
+        def groups() -> Iterator[list[bytes]]:
+            for group in self._index.distinct():
+                numbers.append([(number, len(records)) for number, records in group])
+                yield [item for _, records in group for item in records]
+
+        for records, lefts in self._lefts(groups()):
+            _add_least(least, records, dt)
+            pairs = zip(records, lefts, strict=True)
+            for number, length in numbers.popleft():
+                living = [(item, left) for item, left in islice(pairs, length) if left is not None]
+                users = {item[:NAME_LENGTH] for item, _ in living}
+                active = {item[:NAME_LENGTH] for item, left in living if left >= least[item[-LIFE_LENGTH:]]}
+                yield Counted(number, len(living), users, active)
+            if not go_on(len(records)):
+                return
+
+    def _lefts(self, groups: Iterable[list[bytes]]) -> Iterator[tuple[list[bytes], list[int | None]]]:
+        """Groups of records, each with the seconds that its sessions have left; None for one that ended."""
+        waiting: deque[tuple[list[bytes], list[bytes]]] = deque()
 
         def batches() -> Iterator[Batch]:
-            for group in self._index.groups():
-                records = [item for bucket in group for item in bucket.repeated_records()]
-                lives = {text: parse_life(text) for text in {item[-LIFE_LENGTH:] for item in records}}
-                least.update((text, life.ttl + 1 - dt) for text, life in lives.items())
-                fixed = {text for text, life in lives.items() if life.no_resave}
+            for records in groups:
+                lives = {item[-LIFE_LENGTH:] for item in records}
+                fixed = {text for text in lives if parse_life(text).no_resave}
                 ending = (
                     [session_of(item) for item in records if item[-LIFE_LENGTH:] in fixed] if fixed else []
                 )
@@ -78,19 +123,17 @@ class Scans:
         for lefts, ending_lefts in self._store.stream(batches()):
             records, ending = waiting.popleft()
             over = {name for name, left in zip(ending, ending_lefts, strict=True) if left is None}
-            users.update(
-                item[:NAME_LENGTH]
-                for item, left in zip(records, lefts, strict=True)
-                if left is not None
-                and left >= least[item[-LIFE_LENGTH:]]
-                and not (over and session_of(item) in over)
-            )
-        return users
+            if over:
+                lefts = [
+                    None if session_of(item) in over else left
+                    for item, left in zip(records, lefts, strict=True)
+                ]
+            yield records, lefts
 
-    def _sessions(
+    def named(
         self, names: Iterable[bytes], dt: int | None = None, deadline: float | None = None
     ) -> Iterator[tuple[bytes, Session]]:
-        """Those that are there, and were used in the last `dt` seconds, with their names."""
+        """Of the sessions of these names those that are there, and were used in the last `dt` seconds."""
         size = _BATCH_MIN
         ahead = iter(names)
         waiting: deque[list[bytes]] = deque()
@@ -168,16 +211,16 @@ class Scans:
                 yield killed
                 self._store.run((DeleteMany(self._keys.reads, names),))
 
-    def kill_all(self) -> Iterator[int]:
+    def kill_all(self, go_on: GoOn = always) -> Iterator[int]:
         """End the sessions of the app, and remove the buckets that listed nothing else; as `kill_of_user`."""
         seen: set[tuple[bytes, int]] = set()  # buckets that are done, as they were
         for _pass in range(_PASSES):
             known = len(seen)
-            yield from self._kill_once(seen)
-            if len(seen) == known:
+            yield from self._kill_once(seen, go_on)
+            if len(seen) == known or not go_on(0):
                 break
 
-    def _kill_once(self, seen: set[tuple[bytes, int]]) -> Iterator[int]:
+    def _kill_once(self, seen: set[tuple[bytes, int]], go_on: GoOn) -> Iterator[int]:
         waiting: deque[list[tuple[Bucket, list[Entry]]]] = deque()
         leftovers: list[Operation] = []
         unfinished: list[Entry] = []
@@ -191,6 +234,8 @@ class Scans:
                 batch = [*self._ending(entries), *leftovers]
                 leftovers.clear()
                 yield batch
+                if not go_on(len(entries)):
+                    return
 
         for answers in self._store.stream(batches()):
             group = waiting.popleft()
@@ -232,6 +277,12 @@ class Scans:
             else:
                 missing.append(item)
         return killed, names, missing
+
+
+def _add_least(least: dict[bytes, int], records: list[bytes], dt: int) -> None:
+    """What a session of each life that occurs has left at least, if it was used in the last `dt` seconds."""
+    for text in {item[-LIFE_LENGTH:] for item in records}.difference(least):
+        least[text] = parse_life(text).ttl + 1 - dt
 
 
 def idle_time(session: Session) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import StoreError, WriteRefused
-from .index import Bucket, Entry, Index, entry
+from .index import RECORD_LENGTH, Bucket, Entry, GoOn, Index, always, entry
 from .keys import AppKeys
 from .meters import Meter
 from .sessions import counter_life
@@ -25,10 +25,11 @@ BEING_MADE_S = 5
 _ATTEMPTS = 5
 
 
-def wipe_app(store: Store, keys: AppKeys, index: Index, meter: Meter) -> int:
+def wipe_app(store: Store, keys: AppKeys, index: Index, meter: Meter, go_on: GoOn = always) -> int:
     """Remove the records of sessions that are gone; return how many sessions that were."""
     wiped = 0
     for group in index.groups():
+        records = sum(len(bucket.value) for bucket in group) // RECORD_LENGTH
         for _attempt in range(_ATTEMPTS):
             removed, changed = _wipe_group(store, keys, group, meter)
             wiped += removed
@@ -37,6 +38,8 @@ def wipe_app(store: Store, keys: AppKeys, index: Index, meter: Meter) -> int:
             (items,) = store.run((ReadMany(b"", changed),), repeatable=True)
             found = zip(changed, items, strict=True)
             group = [Bucket(key, item.cas, item.value) for key, item in found if item is not None]
+        if not go_on(records):
+            return wiped
     index.forget_spilled()
     return wiped
 

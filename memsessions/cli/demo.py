@@ -44,13 +44,20 @@ class _Story:
 
     def __init__(self, out: Output) -> None:
         self._out = out
+        self._begun = False
         self.calls: list[dict[str, object]] = []
 
     def say(self, text: str) -> None:
+        if self._begun:
+            self._out.show("")
+        self._begun = True
         self._out.show(Text(text, style="bold"))
 
+    def add(self, text: str) -> None:
+        self._out.show(f"  {text}")
+
     def answered(self, call: str, answer: object) -> None:
-        self.calls.append({"call": call, "answer": answer})
+        self.calls.append({"call": call.strip(" :"), "answer": answer})
         self._out.show(Text.assemble("  ", (call, "cyan"), f" {answer}"))
 
 
@@ -58,32 +65,32 @@ def _tell(rs: SessionsClient, story: _Story) -> None:
     say, answered = story.say, story.answered
     say(f"{rs!r} answers {rs.ping()}")
 
-    say("\nAlice logs in on her phone and on her laptop, Bob on his desk:")
+    say("Alice logs in on her phone and on her laptop, Bob on his desk:")
     phone = rs.create(_APP, "alice", "203.0.113.7", ttl=3600, d={"theme": "dark"})["token"]
     laptop = rs.create(_APP, "alice", "198.51.100.4")["token"]
     rs.create(_APP, "bob", "192.0.2.99")
-    say(f"  each gets a token of {len(phone)} characters, which the store knows only as a hash")
+    story.add(f"each gets a token of {len(phone)} characters, which the store knows only as a hash")
 
-    say("\nA request comes in with the phone's token:")
+    say("A request comes in with the phone's token:")
     answered("get  ", rs.get(_APP, phone))
     say("It stores something, and removes something (None):")
     answered("set  ", rs.set(_APP, phone, {"unread": 34, "theme": None}))
 
-    say("\nWhere is Alice logged in? Who is active?")
+    say("Where is Alice logged in? Who is active?")
     for session in rs.soid(_APP, "alice"):
         answered("soid ", f"{session['ip']}, idle for {session['idle']} s, reads: {session['r']}")
     answered("soapp", [session["id"] for session in rs.soapp(_APP)])
     answered("activity", rs.activity(_APP))
 
-    say("\nAlice enters her password again: the laptop's session gets a new token, the old one is dead:")
+    say("Alice enters her password again: the laptop's session gets a new token, the old one is dead:")
     rotated = rs.rotate(_APP, laptop)
     answered("get with the old token:", rs.get(_APP, laptop))
     answered("get with the new token:", rs.get(_APP, rotated["token"]) if rotated else None)
 
-    say("\nThe phone is lost: log Alice out everywhere:")
+    say("The phone is lost: log Alice out everywhere:")
     answered("killsoid", rs.killsoid(_APP, "alice"))
     answered("get with the phone's token:", rs.get(_APP, phone))
 
-    say("\nClosing time: end every session of the app, and tidy its index:")
+    say("Closing time: end every session of the app, and tidy its index:")
     answered("killall", rs.killall(_APP))
     answered("wipe", rs.wipe())

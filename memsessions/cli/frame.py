@@ -19,6 +19,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Concatenate, NoReturn, ParamSpec
@@ -39,6 +40,21 @@ COMPLETE = "_MEMSESSIONS_COMPLETE"
 SECTIONS: dict[str, dict[str, str]] = {
     "Look": {
         "ping": "look.ping",
+        "apps": "look.apps",
+        "sessions": "look.sessions",
+        "show": "look.show",
+        "activity": "activity.activity",
+    },
+    "Change": {
+        "create": "change.create",
+        "set": "change.set_",
+        "kill": "change.kill",
+        "kill-user": "change.kill_user",
+        "kill-app": "change.kill_app",
+    },
+    "Operate": {
+        "wipe": "operate.wipe",
+        "repair": "operate.repair",
     },
     "Other": {
         "demo": "demo.demo",
@@ -101,13 +117,15 @@ class Frame:
 class Command(click.Command):
     """A command that takes the options of all commands."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **{"epilog": codes.HELP, **options})
+    def __init__(self, *args: Any, notes: str = "", **options: Any) -> None:
+        """`notes` stand below the options."""
+        epilog = f"{notes}\n\n{codes.HELP}" if notes else codes.HELP
+        super().__init__(*args, **{"epilog": epilog, **options})
         self.params += _shared_options()
 
 
 def command(name: str, **options: Any) -> Callable[[Callable[Concatenate[Frame, P], object]], click.Command]:
-    """Make a function a command; its docstring is the help. `options` are those of `click.command`."""
+    """Make a function a command; its docstring is the help. `options` are those of `Command`."""
 
     def decorate(function: Callable[Concatenate[Frame, P], object]) -> click.Command:
         return click.command(name, cls=Command, **options)(click.pass_obj(function))
@@ -229,11 +247,11 @@ def group() -> click.Group:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, that of the process by default, and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):  # what stands for it in a test
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        with _ending_when_told():
+        with _handling(_end, signal.SIGTERM):
             if instruction := os.environ.get(COMPLETE):
                 return shell_complete(_GROUP, {}, PROGRAM, COMPLETE, instruction)
             return _run(given)
@@ -255,7 +273,9 @@ def _run(arguments: list[str]) -> int:
     except click.UsageError as error:
         _explain(error)
         return codes.USAGE
-    except click.Abort:  # a question that was not answered
+    except click.Abort:  # at a question
+        sys.stderr.write("\n")
+        complain("interrupted")
         return codes.INTERRUPTED
     except (ValidationError, ConfigurationError) as error:
         complain(str(error))
@@ -294,18 +314,39 @@ def _not_written(error: OSError) -> int:
 
 
 @contextlib.contextmanager
-def _ending_when_told() -> Iterator[None]:
-    """Let SIGTERM end what is going on in order: the terminal is left as it was found."""
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """Let what is in here come to an end of its own when it is interrupted; gives what says whether it is.
 
-    def end(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
+    For a moment only, or for what asks. The interrupt follows at the end; a second one comes at once.
+    """
+    told: list[BaseException] = []
 
-    try:
-        old = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not in the main thread
+    def note(number: int, _frame: object) -> None:
+        end = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+        if told:
+            raise end
+        told.append(end)
+
+    with _handling(note, signal.SIGINT, signal.SIGTERM):
+        yield lambda: bool(told)
+    if told:
+        raise told[0]
+
+
+def _end(number: int, _frame: object) -> None:
+    """Have SIGTERM end what is going on in order, so that the terminal is left as it was found."""
+    raise SystemExit(128 + number)
+
+
+@contextlib.contextmanager
+def _handling(handler: Callable[[int, Any], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Signals are handled so; in another thread than the main one, nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    old = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, old)
+        for number, before in old.items():
+            signal.signal(number, before)

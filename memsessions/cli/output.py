@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # A bar is shown for what takes longer than this.
 _PATIENCE_S = 1.0
+# Between two columns of a table; what a column of text is folded to at least, and one is cut to.
+_GAP, _FOLDED, _LEAST_CUT = 2, 12, 8
 
 
 def safe(text: object) -> str:
@@ -43,18 +45,21 @@ class Table:
     """Rows under names. A cell is text, a number, None, or `styled`; a column of numbers is set to the right.
 
     On a terminal that is too narrow for it, each row becomes a paragraph. In a pipe it is bare columns.
+    What is long is folded, but for the columns that are `whole`, as they are to be copied, and the one that
+    is `cut` to what is left of the width, or left out where that is next to nothing.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[object]] = field(default_factory=list)
     caption: str = ""
+    whole: Sequence[str] = ()
+    cut: str = ""
 
 
 class Tell(Protocol):
     """Says how far something has come."""
 
-    def __call__(self, done: int, total: int | None, /) -> None:
-        """`total` is None where it is not known."""
+    def __call__(self, done: int, total: int | None, /) -> None: ...  # None where it is not known
 
 
 class TerminalConsole(Console):
@@ -99,7 +104,7 @@ class Output:
         else:
             console = self.console
             with console.capture() as captured:
-                view = _drawn(view, console) if isinstance(view, Table) else view
+                view = _drawn(view, console.width) if isinstance(view, Table) else view
                 console.print(view, soft_wrap=not sys.stdout.isatty())
             self.write(captured.get().removesuffix("\n"))
 
@@ -192,26 +197,57 @@ def _bare(table: Table) -> Iterator[str]:
         yield "  ".join(padded).rstrip()
 
 
-def _drawn(table: Table, console: Console) -> RenderableType:
+def _widths(table: Table) -> list[int]:
+    """Of each column, what its longest line takes."""
+    return [
+        max(
+            [
+                cell_len(name),
+                *(cell_len(line.plain) for row in table.rows for line in _text(row[at]).split("\n")),
+            ]
+        )
+        for at, name in enumerate(table.columns)
+    ]
+
+
+def _drawn(table: Table, width: int) -> RenderableType:
+    """As it fits into so many columns of a terminal."""
     from rich import box
-    from rich.measure import Measurement
     from rich.table import Table as Drawing
 
+    widths = dict(zip(table.columns, _widths(table), strict=True))
+    others = [name for name in table.columns if name != table.cut]
+    least = sum(
+        widths[name] if name in table.whole or _numeric(table, at) else min(widths[name], _FOLDED)
+        for at, name in enumerate(table.columns)
+        if name in others
+    )
+    if table.rows and least + _GAP * (len(others) - 1) > width:
+        return _paragraphs(table)
+    left = width - sum(widths[name] + _GAP for name in others)
     drawing = Drawing(
         box=box.SIMPLE_HEAD,
-        header_style="bold",
-        caption=table.caption or None,
-        caption_justify="left",
+        show_edge=False,
         pad_edge=False,
+        padding=(0, _GAP - 1, 0, 0),  # the box is one more
+        header_style="bold",
+        caption=Text(safe(table.caption), "italic") if table.caption else None,
+        caption_justify="left",
     )
-    for number, name in enumerate(table.columns):
+    shown = []
+    for at, name in enumerate(table.columns):
+        if name == table.cut and left < min(_LEAST_CUT, widths[name]):
+            continue
+        shown.append(at)
         drawing.add_column(
-            name, justify="right" if _numeric(table, number) else "left", overflow="fold", no_wrap=False
+            name,
+            justify="right" if _numeric(table, at) else "left",
+            no_wrap=name in table.whole or name == table.cut,
+            overflow="ellipsis" if name == table.cut else "fold",
+            max_width=min(left, widths[name]) if name == table.cut else None,
         )
     for row in table.rows:
-        drawing.add_row(*map(_text, row))
-    if table.rows and Measurement.get(console, console.options, drawing).minimum > console.width:
-        return _paragraphs(table)
+        drawing.add_row(*(_text(row[at]) for at in shown))
     return drawing
 
 
