@@ -189,8 +189,21 @@ class GuardedStore:
                 self._breaker.succeeded()
                 yield reply
 
+    def stats(self) -> dict[str, str]:
+        return self._through(self._store.stats)
+
     def ping(self) -> None:
         self.run((), repeatable=True)
+
+    def _through(self, call: Callable[[], T]) -> T:
+        probed = self._breaker.enter()
+        try:
+            answer = call()
+        except StoreError as error:
+            self._judge(error, probed)
+            raise
+        self._breaker.succeeded()
+        return answer
 
     def _judge(self, error: StoreError, probed: _Outage | None) -> None:
         if isinstance(error, NoConnectionFree):

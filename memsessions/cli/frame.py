@@ -56,6 +56,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "wipe": "operate.wipe",
         "repair": "operate.repair",
     },
+    "Measure": {
+        "exporter": "exporter.exporter",
+    },
     "Other": {
         "demo": "demo.demo",
         "completion": "completion.completion",

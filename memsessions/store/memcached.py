@@ -147,6 +147,19 @@ class MemcachedStore:
             raise
         pool.put(connection)
 
+    def stats(self) -> dict[str, str]:
+        pool, deadline = self._pool, self.deadline()
+        connection, _reused = self._acquire(deadline, check=True)
+        try:
+            stats = connection.stats(deadline)
+            connection.check_end()
+        except BaseException as error:
+            self._discard(connection)
+            self._raise_translated(error)
+            raise
+        pool.put(connection)
+        return stats
+
     def connections(self) -> Connections:
         # Counted without a lock: one that opens or closes at this moment may be there or not.
         return Connections(len(self._open), self._pool.idle(), self._opened, self._lost)

@@ -211,6 +211,9 @@ class Store(Protocol):
         as `run` does, each part of the reply having a deadline of its own, and `DumpForbidden`.
         """
 
+    def stats(self) -> dict[str, str]:
+        """What the server says of itself, as memcached's `stats`. One round trip; raises as `run` does."""
+
     def connections(self) -> Connections:
         """How many connections there are. No round trip."""
 
