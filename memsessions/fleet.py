@@ -29,7 +29,7 @@ class Fleet:
     """The servers of a client."""
 
     def __init__(self, nodes: list[Node]) -> None:
-        self._nodes = nodes
+        self.nodes = nodes
         self._taking_new = [node for node in nodes if node.weight]
         self._side_by_side = SideBySide(len(nodes))
 
@@ -54,8 +54,8 @@ class Fleet:
 
     def adopt(self, app: str, token: str, making: Making, operation: str) -> bool:
         """Make a session that has a token already, on the server that this names; whether it was made."""
-        for node in self._nodes:
-            if len(self._nodes) == 1 or node.tag == token[TAG]:
+        for node in self.nodes:
+            if len(self.nodes) == 1 or node.tag == token[TAG]:
                 deadline = node.store.deadline()
                 return node.meter.call(operation, node.adopt, app, token, making, deadline)
         return False
@@ -66,14 +66,14 @@ class Fleet:
         It is counted as this operation; without one it is no call of a client's, or counts itself.
         """
         if operation is None:
-            return self._side_by_side.answers([partial(work, node) for node in self._nodes])
+            return self._side_by_side.answers([partial(work, node) for node in self.nodes])
         return self._side_by_side.answers(
-            [partial(node.meter.call, operation, work, node) for node in self._nodes]
+            [partial(node.meter.call, operation, work, node) for node in self.nodes]
         )
 
     def outcome_on_each(self, work: Callable[[Node], T]) -> list[T | StoreError]:
         """The same, with an error in the place of an answer."""
-        return self._side_by_side.outcomes([partial(work, node) for node in self._nodes])
+        return self._side_by_side.outcomes([partial(work, node) for node in self.nodes])
 
     def sessions(self, listed: Callable[[Node], list[Session]], operation: str) -> list[Session]:
         """The sessions that all servers list, the last used first."""
@@ -98,7 +98,7 @@ class Fleet:
     def close(self) -> None:
         """Let go of threads and connections."""
         self._side_by_side.close()
-        for node in self._nodes:
+        for node in self.nodes:
             node.store.close()
 
 

@@ -161,7 +161,7 @@ class StoreCollector(Collector):
         yield from _apps(self._latest())
 
     def _servers(self) -> Iterator[Metric]:
-        outcomes = on_each_server(self._client, lambda node: node.store.stats())
+        outcomes = on_each_server(self._client, lambda node: node.meter.call("stats", node.store.stats))
         up = GaugeMetricFamily("memsessions_up", "Whether the server answers.", labels=["server"])
         for server, outcome in outcomes:
             up.add_metric([server], not isinstance(outcome, StoreError))
