@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from . import forks
 from .errors import NoConnectionFree, StoreError, StoreUnavailable, UnsupportedServer
+from .logs import about
 from .store.operations import Batch, Keys, Store
 
 _log = logging.getLogger(__name__)
@@ -94,19 +95,21 @@ class Breaker:
                 return outage
         raise StoreUnavailable(self._server, "it failed just now, and is tried again in a moment")
 
-    def failed(self, probed: _Outage | None, reason: str = "") -> None:
-        """A call that had entered failed. Of those that were under way when the server died, one counts."""
+    def failed(self, probed: _Outage | None) -> bool:
+        """A call that had entered failed; whether an outage begins with that.
+
+        Of those that were under way when the server died, one counts.
+        """
         if probed is not self._outage:
-            return
+            return False
         now = self._clock()
         if probed is not None:
             self._outage = self._failed(probed.failures, now)
-            return
+            return False
         self._since = now
         self._outage = self._failed(0, now)
         self.outages += 1
-        said = {"server": self._server, "reason": reason}
-        _log.warning("%s failed, and is left alone for moments: %s", self._server, reason, extra=said)
+        return True
 
     def succeeded(self) -> None:
         if self._outage is None:
@@ -209,6 +212,8 @@ class GuardedStore:
         if isinstance(error, NoConnectionFree):
             return  # which says nothing of the server
         if isinstance(error, (StoreUnavailable, UnsupportedServer)):
-            self._breaker.failed(probed, error.reason)
+            if self._breaker.failed(probed):
+                message = "%s failed, and is left alone for moments: %s"
+                _log.warning(message, self.server, error.reason, extra=about(error))
         else:
             self._breaker.succeeded()

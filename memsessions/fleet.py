@@ -11,6 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from .errors import LogoutIncomplete, StoreError, StoreFull, StoreUnavailable, UnsupportedServer
+from .logs import about
 from .nodes import Node
 from .scans import idle_time
 from .side_by_side import SideBySide
@@ -105,13 +106,7 @@ class Fleet:
 def _passed_over(node: Node, app: str, operation: str, error: StoreError) -> None:
     """Say, now and then, that a new session has to go to another server."""
     if times := node.meter.passed_over.due():
-        said = {
-            "server": node.store.server,
-            "app": app,
-            "operation": operation,
-            "error": type(error).__name__,
-            "times": times,
-        }
+        said = about(error, app=app, operation=operation, times=times)
         _log.info("%s takes no new session, another server does: %s", error.server, error.reason, extra=said)
 
 

@@ -17,6 +17,7 @@ from typing import ParamSpec, TypeVar
 
 from . import forks
 from .errors import StoreError, StoreFull
+from .logs import Seldom, about
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,28 +25,8 @@ R = TypeVar("R")
 # For times of any length: the square of 2 ** 63 ns has 127 bits. The last number is the sum.
 NUMBERS = 128
 SUM = NUMBERS - 1
-_SAY_AGAIN_S = 60.0
 
 _log = logging.getLogger("memsessions.calls")
-
-
-class Seldom:
-    """Whether to say something that may happen all the time: once a minute."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._next = -float("inf")
-        self._times = 0
-
-    def due(self) -> int:
-        """It happened: 0, or how often it did since it was said last, which it is to be now."""
-        self._times += 1
-        now = self._clock()
-        if now < self._next:
-            return 0
-        times, self._times = self._times, 0
-        self._next = now + _SAY_AGAIN_S
-        return times
 
 
 class Meter:
@@ -111,9 +92,12 @@ class Meter:
     def _failed(self, operation: str, error: BaseException) -> None:
         kind = type(error).__name__
         self.errors.setdefault((operation, kind), [0])[0] += 1
-        said = {"server": self.server, "operation": operation, "error": kind}
         if isinstance(error, StoreFull) and (times := self._full.due()):
-            _log.warning("%s: %s", self.server, error.reason, extra={**said, "times": times})
+            said = about(error, operation=operation, times=times)
+            _log.warning("%s is full: %s", self.server, error.reason, extra=said)
+        elif isinstance(error, StoreError):
+            said = about(error, operation=operation)
+            _log.debug("%s failed on %s: %s", operation, self.server, error.reason, extra=said)
         else:
-            reason = error.reason if isinstance(error, StoreError) else kind
-            _log.debug("%s failed on %s: %s", operation, self.server, reason, extra=said)
+            said = {"server": self.server, "error": kind, "operation": operation}
+            _log.debug("%s failed on %s: %s", operation, self.server, kind, extra=said)

@@ -11,6 +11,7 @@ from typing import Any
 from .errors import StoreError, WriteRefused
 from .index import RECORD_LENGTH, Bucket, Entry, GoOn, Index, always, entry
 from .keys import AppKeys
+from .logs import about
 from .meters import Meter
 from .sessions import counter_life
 from .store.operations import FOREVER, Delete, DeleteMany, LeftMany, Outcome, ReadMany, Store, Swap
@@ -134,6 +135,6 @@ def _work(
         for error in errors:
             # Once an outage; what is wiped late is only late.
             level = logging.DEBUG if error.server in failing else logging.WARNING
-            said = {"server": error.server, "operation": "wipe", "error": type(error).__name__}
+            said = about(error, operation="wipe")
             _log.log(level, "could not wipe %s: %s", error.server, error.reason, extra=said)
         failing = {error.server for error in errors}
