@@ -21,9 +21,13 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+try:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import Collector
+except ImportError as error:
+    message = "memsessions.prometheus needs one more package: pip install 'memsessions[prometheus]'"
+    raise ImportError(message) from error
 
 from . import forks, metrics
 from .client import SessionsClient
