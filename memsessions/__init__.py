@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
+from . import metrics
 from .client import SessionsClient
 from .errors import (
     ClientClosed,
@@ -60,8 +63,12 @@ __all__ = [
     "ValidationError",
     "Wiped",
     "WriteRefused",
+    "metrics",
     "repair",
 ]
+
+# Silent, unless the application has logging set up.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> str:

@@ -8,15 +8,20 @@ the server again; the first success lets everybody through.
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+from . import forks
 from .errors import NoConnectionFree, StoreError, StoreUnavailable, UnsupportedServer
+from .logs import about
 from .store.operations import Batch, Keys, Store
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -24,6 +29,10 @@ T = TypeVar("T")
 _FIRST_S, _LONGEST_S = 0.05, 0.9
 # More are of no use, and a number of any size does not fit into a float.
 _DOUBLINGS = 10
+
+
+#: Calls go through; they fail at once; or one at a time may try whether the server is back.
+BreakerState = Literal["closed", "open", "half-open"]
 
 
 class _Outage:
@@ -50,13 +59,24 @@ class Breaker:
         self._probe_s = probe_s
         self._clock = clock
         self._dice = dice
+        self._since = 0.0
         self._outage: _Outage | None = None
+        #: How many outages this process has seen.
+        self.outages = 0
+        forks.call_in_child(self, Breaker._after_fork_in_child)
 
     @property
     def is_open(self) -> bool:
         """Whether calls fail at once now."""
+        return self.state == "open"
+
+    @property
+    def state(self) -> BreakerState:
+        """What is done with calls: see `BreakerState`."""
         outage = self._outage
-        return outage is not None and self._clock() < outage.until
+        if outage is None:
+            return "closed"
+        return "open" if self._clock() < outage.until else "half-open"
 
     def enter(self) -> _Outage | None:
         """Begin a call: answers the outage that it probes, if any. Raises `StoreUnavailable` in a pause."""
@@ -75,13 +95,33 @@ class Breaker:
                 return outage
         raise StoreUnavailable(self._server, "it failed just now, and is tried again in a moment")
 
-    def failed(self, probed: _Outage | None) -> None:
-        """A call that had entered failed. Of those that were under way when the server died, one counts."""
-        if probed is self._outage:
-            self._outage = self._failed(0 if probed is None else probed.failures, self._clock())
+    def failed(self, probed: _Outage | None) -> bool:
+        """A call that had entered failed; whether an outage begins with that.
+
+        Of those that were under way when the server died, one counts.
+        """
+        if probed is not self._outage:
+            return False
+        now = self._clock()
+        if probed is not None:
+            self._outage = self._failed(probed.failures, now)
+            return False
+        self._since = now
+        self._outage = self._failed(0, now)
+        self.outages += 1
+        return True
 
     def succeeded(self) -> None:
+        if self._outage is None:
+            return
         self._outage = None
+        outage_s = round(self._clock() - self._since, 3)
+        said = {"server": self._server, "outage_s": outage_s}
+        _log.info("%s is in use again after %.1f s", self._server, outage_s, extra=said)
+
+    def _after_fork_in_child(self) -> None:
+        """Count from nothing. What is known of the server is as good there."""
+        self.outages = 0
 
     def _failed(self, failures: int, now: float) -> _Outage:
         longest_s = min(_FIRST_S * 2 ** min(failures, _DOUBLINGS), _LONGEST_S)
@@ -100,6 +140,7 @@ class GuardedStore:
         self.deadline = store.deadline
         self.time = store.time
         self.close = store.close
+        self.connections = store.connections
 
     @property
     def refuses_when_full(self) -> bool:
@@ -151,13 +192,28 @@ class GuardedStore:
                 self._breaker.succeeded()
                 yield reply
 
+    def stats(self) -> dict[str, str]:
+        return self._through(self._store.stats)
+
     def ping(self) -> None:
         self.run((), repeatable=True)
+
+    def _through(self, call: Callable[[], T]) -> T:
+        probed = self._breaker.enter()
+        try:
+            answer = call()
+        except StoreError as error:
+            self._judge(error, probed)
+            raise
+        self._breaker.succeeded()
+        return answer
 
     def _judge(self, error: StoreError, probed: _Outage | None) -> None:
         if isinstance(error, NoConnectionFree):
             return  # which says nothing of the server
         if isinstance(error, (StoreUnavailable, UnsupportedServer)):
-            self._breaker.failed(probed)
+            if self._breaker.failed(probed):
+                message = "%s failed, and is left alone for moments: %s"
+                _log.warning(message, self.server, error.reason, extra=about(error))
         else:
             self._breaker.succeeded()

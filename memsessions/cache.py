@@ -19,6 +19,9 @@ class _Cached(NamedTuple):
 class NoCache:
     """What stands where there is no cache."""
 
+    #: How many sessions were found in it, and not found, since this process began.
+    hits = misses = 0
+
     def moment(self) -> int:
         return 0
 
@@ -64,10 +67,13 @@ class SessionCache(NoCache):
         with self._lock:
             cached = self._entries.get((app, token))
             if cached is None:
+                self.misses += 1
                 return None
             if cached.ends <= self._clock():
+                self.misses += 1
                 del self._entries[app, token]
                 return None
+            self.hits += 1
             self._entries.move_to_end((app, token))
         return _copy(cached.session)
 
@@ -105,6 +111,7 @@ class SessionCache(NoCache):
     def after_fork_in_child(self) -> None:
         """A lock that another thread of the parent held would never be released here."""
         self._lock = threading.RLock()
+        self.hits = self.misses = 0
 
 
 def _copy(session: Session) -> Session:

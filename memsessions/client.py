@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
-from . import forks
+from . import forks, metrics
 from . import validation as check
 from .cache import NoCache, SessionCache
 from .config import DEFAULT_ITEM_BYTES, check_ns, check_number, open_stores
@@ -115,6 +115,7 @@ class SessionsClient:
         self._closed = False
         self._starting = threading.RLock()
         forks.call_in_child(self, SessionsClient._after_fork_in_child)
+        metrics.watch(self)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> SessionsClient:
@@ -174,7 +175,7 @@ class SessionsClient:
         data = None if d is None else without_none(check.checked_data(d, self._item_bytes))
         life = Life(ttl, no_resave)
         making = Making(new_record(id, ip, ttl, no_resave, data or None), life, counter_life(life))
-        return {"token": self._fleet.create(app, making)}
+        return {"token": self._fleet.create(app, making, "create")}
 
     def get(self, app: str, token: str) -> Session | None:
         """Read a session, which counts as an access and renews its life. One round trip.
@@ -189,13 +190,14 @@ class SessionsClient:
         """
         sessions = self._serving(app)
         check.check_token(token)
+        on_server = sessions[token[TAG]]
         if not self._cachetime_s:
-            return sessions[token[TAG]].read(token)
+            return on_server.meter.call("get", on_server.read, token)
         cached = self._cache.get(app, token)
         if cached is not None:
             return cached
         moment = self._cache.moment()
-        session = sessions[token[TAG]].read(token)
+        session = on_server.meter.call("get", on_server.read, token)
         if session is not None:
             self._cache.put(app, token, session, moment)
         return session
@@ -218,8 +220,9 @@ class SessionsClient:
         sessions = self._serving(app)
         check.check_token(token)
         changes = check.checked_data(d, self._item_bytes)
+        on_server = sessions[token[TAG]]
         try:
-            return sessions[token[TAG]].write(token, changes)
+            return on_server.meter.call("set", on_server.write, token, changes)
         finally:
             self._cache.drop(app, token)
 
@@ -231,8 +234,9 @@ class SessionsClient:
         """
         sessions = self._serving(app)
         check.check_token(token)
+        on_server = sessions[token[TAG]]
         try:
-            return {"kill": int(sessions[token[TAG]].kill(token))}
+            return {"kill": int(on_server.meter.call("kill", on_server.kill, token))}
         finally:
             self._cache.drop(app, token)
 
@@ -251,8 +255,9 @@ class SessionsClient:
         """
         sessions = self._serving(app)
         check.check_token(token)
+        on_server = sessions[token[TAG]]
         try:
-            moved = sessions[token[TAG]].rotate(token)
+            moved = on_server.meter.call("rotate", on_server.rotate, token)
         finally:
             self._cache.drop(app, token)
         return None if moved is None else {"token": moved.token}
@@ -267,7 +272,7 @@ class SessionsClient:
         """
         self._serving(app)
         check.check_id(id)
-        return self._fleet.sessions(lambda node: node.app(app).scans.of_user(id))
+        return self._fleet.sessions(lambda node: node.app(app).scans.of_user(id), "soid")
 
     def soapp(self, app: str, dt: int = 600) -> list[Session]:
         """The sessions of an app that were used in the last `dt` seconds, the last used first.
@@ -282,7 +287,7 @@ class SessionsClient:
         """
         self._serving(app)
         check.check_seconds("dt", dt)
-        return self._fleet.sessions(lambda node: node.app(app).scans.active(dt))
+        return self._fleet.sessions(lambda node: node.app(app).scans.active(dt), "soapp")
 
     def iter_soapp(self, app: str, dt: int = 600) -> Iterator[Session]:
         """As `soapp`, but in no order, and holding one batch of sessions only, for apps that have many.
@@ -298,7 +303,9 @@ class SessionsClient:
         """
         self._serving(app)
         check.check_seconds("dt", dt)
-        return _one_after_the_other([node.app(app).scans.each_active(dt) for node in self._nodes])
+        return _one_after_the_other(
+            [node.meter.iterate("iter_soapp", node.app(app).scans.each_active(dt)) for node in self._nodes]
+        )
 
     def activity(self, app: str, dt: int = 600) -> Activity:
         """How many distinct users of an app were active in the last `dt` seconds.
@@ -313,7 +320,7 @@ class SessionsClient:
         """
         self._serving(app)
         check.check_seconds("dt", dt)
-        users = self._fleet.on_each(lambda node: node.app(app).scans.active_users(dt))
+        users = self._fleet.on_each(lambda node: node.app(app).scans.active_users(dt), "activity")
         return {"activity": len(set().union(*users))}
 
     def killsoid(self, app: str, id: str) -> Killed:
@@ -330,7 +337,7 @@ class SessionsClient:
         self._serving(app)
         check.check_id(id)
         try:
-            return {"kill": self._fleet.end(lambda node: node.app(app).scans.kill_of_user(id))}
+            return {"kill": self._fleet.end(lambda node: node.app(app).scans.kill_of_user(id), "killsoid")}
         finally:
             self._cache.drop_app(app, id)
 
@@ -345,7 +352,7 @@ class SessionsClient:
         """
         self._serving(app)
         try:
-            return {"kill": self._fleet.end(lambda node: node.app(app).scans.kill_all())}
+            return {"kill": self._fleet.end(lambda node: node.app(app).scans.kill_all(), "killall")}
         finally:
             self._cache.drop_app(app)
 
@@ -374,7 +381,7 @@ class SessionsClient:
         Raises:
             StoreDamaged: something else wrote into the index of an app; the others were wiped.
         """
-        return {"wiped": sum(self._on_each_server(Node.wipe))}
+        return {"wiped": sum(self._on_each_server(Node.wipe, "wipe"))}
 
     def ping(self) -> str:
         """Ask the server for a sign of life, or each of several. One round trip.
@@ -382,7 +389,7 @@ class SessionsClient:
         Returns:
             `"PONG"`.
         """
-        self._on_each_server(Node.ping)
+        self._on_each_server(Node.ping, "ping")
         return "PONG"
 
     def quit(self) -> None:
@@ -426,10 +433,10 @@ class SessionsClient:
         self._start()
         return self._nodes
 
-    def _on_each_server(self, work: Callable[[Node], T]) -> list[T]:
-        """What some work answers for each server, done at the same time."""
+    def _on_each_server(self, work: Callable[[Node], T], operation: str | None = None) -> list[T]:
+        """What some work answers for each server, done at the same time; counted if it is an operation."""
         self._start()
-        return self._fleet.on_each(work)
+        return self._fleet.on_each(work, operation)
 
     def _start(self) -> None:
         """At the first call, and at the first one in a child process: begin to wipe."""

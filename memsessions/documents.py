@@ -186,7 +186,7 @@ class Documents:
         stored = _plain(data)
         making = self._making(stored, _user(id), ip, life, ends_in)
         self._sessions()
-        return _made(self._fleet.create(self._app, making), making, stored)
+        return _made(self._fleet.create(self._app, making, "documents.create"), making, stored)
 
     def adopt(
         self, token: str, data: Mapping[str, Any], *, id: str | None = None, ip: str | None = None
@@ -202,7 +202,7 @@ class Documents:
         user = _ANONYMOUS + name_of(token)[:_ANONYMOUS_LENGTH] if id is None else _user(id)
         making = self._making(stored, user, ip, token_life(token), None)
         self._sessions()
-        adopted = self._fleet.adopt(self._app, token, making)
+        adopted = self._fleet.adopt(self._app, token, making, "documents.adopt")
         return _made(token, making, stored) if adopted else None
 
     def read(self, token: object) -> Document | None:
@@ -214,18 +214,25 @@ class Documents:
         """
         if not check.is_token(token):
             return None
-        held = self._sessions()[token[TAG]].hold(token)
+        on_server = self._sessions()[token[TAG]]
+        held = on_server.meter.call("documents.read", on_server.hold, token)
         if held is None:
             return None
         stored = self._coder.decoded(held.found)
         if stored is None:
-            _log.warning("a session of %s could not be decrypted: it counts as unknown", self._app)
+            said = {"app": self._app, "operation": "documents.read"}
+            _log.warning(
+                "a session of %s could not be decrypted: it counts as unknown", self._app, extra=said
+            )
             return None
         return Document(held, stored)
 
     def exists(self, token: object) -> bool:
         """Whether there is such a session, which does not count as an access. One round trip."""
-        return check.is_token(token) and self._sessions()[token[TAG]].exists(token)
+        if not check.is_token(token):
+            return False
+        on_server = self._sessions()[token[TAG]]
+        return on_server.meter.call("documents.exists", on_server.exists, token)
 
     def save(self, document: Document, changes: Changes, *, ends_in: int | None = None) -> Document | None:
         """Merge changes into a session. One round trip, two more for each other writer in between.
@@ -240,8 +247,11 @@ class Documents:
         _check_end(ends_in, document.ttl)
         merging = _Merging(self._coder, document, changes)
         token = document.token
+        on_server = self._sessions()[token[TAG]]
         try:
-            held = self._sessions()[token[TAG]].rewrite(token, merging, held=document.held, ends_in=ends_in)
+            held = on_server.meter.call(
+                "documents.save", on_server.rewrite, token, merging, held=document.held, ends_in=ends_in
+            )
         except _Unreadable:
             return None
         finally:
@@ -278,9 +288,16 @@ class Documents:
         life = _life(document.ttl if ttl is None else ttl, bool(document.held.found[4]))
         _check_end(ends_in, life.ttl)
         merging = _Merging(self._coder, document, changes, user, life.ttl, ip)
+        on_server = self._sessions()[token[TAG]]
         try:
-            held = self._sessions()[token[TAG]].rotate(
-                token, rewrite=merging, held=document.held, life=life, ends_in=ends_in
+            held = on_server.meter.call(
+                "documents.move",
+                on_server.rotate,
+                token,
+                rewrite=merging,
+                held=document.held,
+                life=life,
+                ends_in=ends_in,
             )
         except _Unreadable:
             return None
@@ -296,8 +313,9 @@ class Documents:
         """
         if not check.is_token(token):
             return False
+        on_server = self._sessions()[token[TAG]]
         try:
-            return self._sessions()[token[TAG]].kill(token)
+            return on_server.meter.call("documents.end", on_server.kill, token)
         finally:
             self._cache.drop(self._app, token)
 
@@ -308,8 +326,9 @@ class Documents:
             Whether it was ended by this.
         """
         token = document.token
+        on_server = self._sessions()[token[TAG]]
         try:
-            return self._sessions()[token[TAG]].kill_held(document.held)
+            return on_server.meter.call("documents.end_unchanged", on_server.kill_held, document.held)
         finally:
             self._cache.drop(self._app, token)
 
@@ -323,7 +342,7 @@ class Documents:
         def on_node(node: Node) -> list[tuple[bytes, Session]]:
             return node.app(self._app).scans.named_of_user(id)
 
-        named = [pair for pairs in self._fleet.on_each(on_node) for pair in pairs]
+        named = [pair for pairs in self._fleet.on_each(on_node, "documents.devices") for pair in pairs]
         return [
             Device(name.decode(), session)
             for name, session in sorted(named, key=lambda pair: pair[1]["idle"])
@@ -340,8 +359,12 @@ class Documents:
             return False
         key = name.encode()
         self._sessions()
+
+        def on_node(node: Node) -> bool:
+            return node.app(self._app).sessions.kill_named(key, id)
+
         try:
-            return any(self._fleet.on_each(lambda node: node.app(self._app).sessions.kill_named(key, id)))
+            return any(self._fleet.on_each(on_node, "documents.end_device"))
         finally:
             self._cache.drop_app(self._app, id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from .errors import LogoutIncomplete, StoreError, StoreFull, StoreUnavailable, UnsupportedServer
+from .logs import about
 from .nodes import Node
 from .scans import idle_time
 from .side_by_side import SideBySide
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from .sessions import Making
     from .types import Session
 
+_log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 
@@ -26,49 +30,60 @@ class Fleet:
     """The servers of a client."""
 
     def __init__(self, nodes: list[Node]) -> None:
-        self._nodes = nodes
+        self.nodes = nodes
         self._taking_new = [node for node in nodes if node.weight]
         self._side_by_side = SideBySide(len(nodes))
 
-    def create(self, app: str, making: Making) -> str:
+    def create(self, app: str, making: Making, operation: str) -> str:
         """The token of a new session, on the first server that takes it."""
         servers = self._taking_new
         if len(servers) == 1:
-            return servers[0].create(app, making, servers[0].store.deadline())
+            (only,) = servers
+            return only.meter.call(operation, only.create, app, making, only.store.deadline())
         *others, last = _in_random_order(servers)
         deadline = last.store.deadline()
         for node in others:
             now = time.monotonic()
             try:
-                return node.create(app, making, now + (deadline - now) / 2)
-            except (StoreUnavailable, UnsupportedServer, StoreFull):
+                half = now + (deadline - now) / 2
+                return node.meter.call(operation, node.create, app, making, half)
+            except (StoreUnavailable, UnsupportedServer, StoreFull) as error:
+                _passed_over(node, app, operation, error)
                 if time.monotonic() >= deadline:
                     raise
-        return last.create(app, making, deadline)
+        return last.meter.call(operation, last.create, app, making, deadline)
 
-    def adopt(self, app: str, token: str, making: Making) -> bool:
+    def adopt(self, app: str, token: str, making: Making, operation: str) -> bool:
         """Make a session that has a token already, on the server that this names; whether it was made."""
-        for node in self._nodes:
-            if len(self._nodes) == 1 or node.tag == token[TAG]:
-                return node.adopt(app, token, making, node.store.deadline())
+        for node in self.nodes:
+            if len(self.nodes) == 1 or node.tag == token[TAG]:
+                deadline = node.store.deadline()
+                return node.meter.call(operation, node.adopt, app, token, making, deadline)
         return False
 
-    def on_each(self, work: Callable[[Node], T]) -> list[T]:
-        """What some work answers for each server, done at the same time. Raises the first error."""
-        return self._side_by_side.answers([partial(work, node) for node in self._nodes])
+    def on_each(self, work: Callable[[Node], T], operation: str | None = None) -> list[T]:
+        """What some work answers for each server, done at the same time. Raises the first error.
+
+        It is counted as this operation; without one it is no call of a client's, or counts itself.
+        """
+        if operation is None:
+            return self._side_by_side.answers([partial(work, node) for node in self.nodes])
+        return self._side_by_side.answers(
+            [partial(node.meter.call, operation, work, node) for node in self.nodes]
+        )
 
     def outcome_on_each(self, work: Callable[[Node], T]) -> list[T | StoreError]:
         """The same, with an error in the place of an answer."""
-        return self._side_by_side.outcomes([partial(work, node) for node in self._nodes])
+        return self._side_by_side.outcomes([partial(work, node) for node in self.nodes])
 
-    def sessions(self, listed: Callable[[Node], list[Session]]) -> list[Session]:
+    def sessions(self, listed: Callable[[Node], list[Session]], operation: str) -> list[Session]:
         """The sessions that all servers list, the last used first."""
-        lists = self.on_each(listed)
+        lists = self.on_each(listed, operation)
         return lists[0] if len(lists) == 1 else sorted(chain.from_iterable(lists), key=idle_time)
 
-    def end(self, ending: Callable[[Node], Iterator[int]]) -> int:
+    def end(self, ending: Callable[[Node], Iterator[int]], operation: str) -> int:
         """How many sessions were ended on all servers, each of which says so as it goes on."""
-        tallies = self.on_each(lambda node: _tally(ending(node)))
+        tallies = self.on_each(lambda node: _tally(node, ending, operation))
         killed = sum(tally.killed for tally in tallies)
         errors = [tally.error for tally in tallies if tally.error is not None]
         unreached = [error for error in errors if isinstance(error, (StoreUnavailable, UnsupportedServer))]
@@ -84,8 +99,15 @@ class Fleet:
     def close(self) -> None:
         """Let go of threads and connections."""
         self._side_by_side.close()
-        for node in self._nodes:
+        for node in self.nodes:
             node.store.close()
+
+
+def _passed_over(node: Node, app: str, operation: str, error: StoreError) -> None:
+    """Say, now and then, that a new session has to go to another server."""
+    if times := node.meter.passed_over.due():
+        said = about(error, app=app, operation=operation, times=times)
+        _log.info("%s takes no new session, another server does: %s", error.server, error.reason, extra=said)
 
 
 def _in_random_order(nodes: list[Node]) -> list[Node]:
@@ -101,11 +123,16 @@ class _Tally(NamedTuple):
     error: StoreError | None
 
 
-def _tally(ending: Iterator[int]) -> _Tally:
+def _tally(node: Node, ending: Callable[[Node], Iterator[int]], operation: str) -> _Tally:
     killed = 0
-    try:
-        for number in ending:
+
+    def end() -> None:
+        nonlocal killed
+        for number in ending(node):
             killed += number
+
+    try:
+        node.meter.call(operation, end)
     except StoreError as error:
         return _Tally(killed, error)
     return _Tally(killed, None)

@@ -11,6 +11,7 @@ from . import tokens
 from .errors import StoreError, StoreFull, WriteRefused
 from .index import Entry, Index
 from .keys import AppKeys
+from .meters import Meter
 from .record import Record
 from .store.operations import Operation, Store
 from .tokens import Life
@@ -37,10 +38,11 @@ class New(NamedTuple):
 class Listings:
     """The sessions of an app on one store, as its index has to know them."""
 
-    def __init__(self, store: Store, keys: AppKeys, index: Index) -> None:
+    def __init__(self, store: Store, keys: AppKeys, index: Index, meter: Meter) -> None:
         self._store = store
         self._keys = keys
         self._index = index
+        self._meter = meter
 
     def new(self, name: bytes, user: bytes, life: Life, surely: bool = False) -> New:
         """What is needed to store a session and to list it; give the answers to `confirm`."""
@@ -55,6 +57,7 @@ class Listings:
         for _attempt in range(_ATTEMPTS):
             if self._index.listed(new.user, listed) and time.monotonic() - started < LONG_S:
                 return
+            self._meter.relists += 1
             started = time.monotonic()
             listed = self._store.run(self._index.listing(new.user, new.name, new.life), deadline=deadline)
         raise StoreFull(self._store.server, _NO_ROOM)
@@ -71,6 +74,7 @@ class Listings:
         now = int(self._store.time()) + int.from_bytes(name[:4], "big")
         if now // period == (now - idle - 1) // period:
             return
+        self._meter.relists += 1
         user, life = tokens.hashed(user_id), Life(ttl, bool(no_resave))
         # The access itself is done, and the next quarter will come.
         with contextlib.suppress(StoreError):

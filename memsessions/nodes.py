@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ from .errors import StoreDamaged
 from .index import GoOn, Index, always
 from .keys import AppKeys
 from .listings import Listings
+from .meters import Meter
 from .reading import Held
 from .registry import Registry
 from .scans import Scans
@@ -21,6 +23,8 @@ from .wiping import wipe_app
 
 if TYPE_CHECKING:
     from .types import Scalar, Session
+
+_wipe_log = logging.getLogger("memsessions.wipe")
 
 # A call that tries a server again after a failure may take this much longer than its deadline.
 _PROBE_MARGIN_S = 0.5
@@ -39,12 +43,17 @@ class AppOnNode(NamedTuple):
 class Node:
     """One server, with the apps that are used on it."""
 
-    def __init__(self, opened: Opened, store: Store, ns: str, item_bytes: int) -> None:
+    def __init__(
+        self, opened: Opened, store: Store, ns: str, item_bytes: int, breaker: Breaker | None = None
+    ) -> None:
         server = opened.server
         self.name = server.name
+        self.address = server.address
         self.tag = server_tag(server.name)
         self.weight = 0.0 if server.drain else server.weight
         self.store = store
+        self.breaker = breaker
+        self.meter = Meter(store.server)
         self.root = store.key_prefix + ns.encode()
         self.registry = Registry(store, self.root)
         self.registered: set[str] = set()
@@ -58,8 +67,8 @@ class Node:
         except KeyError:
             keys = AppKeys(self.root, name)
             listing = Index(self.store, keys)
-            listings = Listings(self.store, keys, listing)
-            sessions = AppSessions(self.store, keys, listings, self._item_bytes, self.tag)
+            listings = Listings(self.store, keys, listing, self.meter)
+            sessions = AppSessions(self.store, keys, listings, self.meter, self._item_bytes, self.tag)
             on_node = AppOnNode(keys, listing, listings, sessions, Scans(self.store, keys, listing))
             return self._apps.setdefault(name, on_node)
 
@@ -92,14 +101,24 @@ class Node:
         """Remove the dead records of every app; return how many sessions' they were."""
         wiped = 0
         damaged: StoreDamaged | None = None
+        compacted = self.meter.compactions
+        self.meter.wipes += 1
         for app in dict.fromkeys([*self.registry.names(), *list(self.registered)]):
             if not go_on(0):
                 break
             on_node = self.app(app)
             try:
-                wiped += wipe_app(self.store, on_node.keys, on_node.listing, go_on)
+                wiped += wipe_app(self.store, on_node.keys, on_node.listing, self.meter, go_on)
             except StoreDamaged as error:
                 damaged = error
+        said = {
+            "server": self.store.server,
+            "operation": "wipe",
+            "wiped": wiped,
+            "compactions": self.meter.compactions - compacted,
+        }
+        level = logging.INFO if wiped else logging.DEBUG
+        _wipe_log.log(level, "wiped %s: %d dead sessions", self.store.server, wiped, extra=said)
         if damaged is not None:
             raise damaged
         return wiped
@@ -117,6 +136,9 @@ class Node:
 
 class _Nowhere:
     """The sessions of a server that is not listed: there are none."""
+
+    def __init__(self) -> None:
+        self.meter = Meter("")  # nobody looks at it
 
     def read(self, _token: str) -> Session | None:
         return None
@@ -163,7 +185,7 @@ def nodes(opened: list[Opened], ns: str, timeout_s: float, item_bytes: int) -> l
     if len(opened) == 1:
         return [Node(opened[0], opened[0].store, ns, item_bytes)]
     probe_s = timeout_s + _PROBE_MARGIN_S
+    guarded = [(each, Breaker(each.store.server, probe_s)) for each in opened]
     return [
-        Node(each, GuardedStore(each.store, Breaker(each.store.server, probe_s)), ns, item_bytes)
-        for each in opened
+        Node(each, GuardedStore(each.store, breaker), ns, item_bytes, breaker) for each, breaker in guarded
     ]

@@ -181,7 +181,7 @@ def kill_all(client: SessionsClient, app: str, tell: Tell | None = None, stop: S
     check.check_app(app)
     course = _Course(client, app, tell, stop)
     fleet = client._fleet  # noqa: SLF001
-    return fleet.end(lambda node: node.app(app).scans.kill_all(course.go_on))
+    return fleet.end(lambda node: node.app(app).scans.kill_all(course.go_on), "killall")
 
 
 def wipe(client: SessionsClient, tell: Tell | None = None, stop: Stop | None = None) -> int:

@@ -14,6 +14,7 @@ from . import record, tokens
 from .errors import StoreDamaged, StoreFull
 from .keys import AppKeys
 from .listings import Listings
+from .meters import Meter
 from .record import Record
 from .store.operations import Add, Count, Delete, Item, Read, Store, Visit
 from .types import Session
@@ -45,7 +46,10 @@ class Held(NamedTuple):
 class SessionReader:
     """Reads the sessions of one app on one store."""
 
-    def __init__(self, store: Store, keys: AppKeys, listings: Listings, item_bytes: int, tag: str) -> None:
+    def __init__(
+        self, store: Store, keys: AppKeys, listings: Listings, meter: Meter, item_bytes: int, tag: str
+    ) -> None:
+        self.meter = meter
         self._store = store
         self._run = store.run
         self._keys = keys

@@ -10,6 +10,7 @@ one that is in the dump and then not in an index is not just being made: it ende
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -18,11 +19,8 @@ from typing import TYPE_CHECKING
 
 from . import record
 from .errors import StoreDamaged, WriteRefused
-from .index import Entry, Index, entry
-from .keys import AppKeys
-from .listings import Listings
-from .registry import Registry
-from .store.operations import LeftMany, PeekMany, Store
+from .index import Entry, entry
+from .store.operations import LeftMany, PeekMany
 from .tokens import NAME_LENGTH, Life, hashed
 from .types import Repaired
 from .validation import is_app
@@ -31,6 +29,8 @@ from .wiping import gone
 if TYPE_CHECKING:
     from .client import SessionsClient
     from .nodes import Node
+
+_log = logging.getLogger("memsessions.repair")
 
 #: Called with how many keys were looked at, and how many there are.
 Progress = Callable[[int, int], None]
@@ -77,9 +77,17 @@ def repair(client: SessionsClient, progress: Progress | None = None) -> dict[str
                         sum(total for _, total in looked_at.values()),
                     )
 
-        return repair_store(node.store, node.root, tell)
+        report = _repair_node(node, tell)
+        for app, found in report.items():
+            node.meter.relists += found["relisted"]
+            level = logging.INFO if found["unlisted"] else logging.DEBUG
+            said = {"server": node.store.server, "operation": "repair", "app": app, **found}
+            message = "repaired %s on %s: %d of %d sessions that were not listed are listed again"
+            counts = found["relisted"], found["unlisted"]
+            _log.log(level, message, app, node.store.server, *counts, extra=said)
+        return report
 
-    reports = client._on_each_server(repair_node)  # noqa: SLF001
+    reports = client._on_each_server(repair_node, "repair")  # noqa: SLF001
     return {
         app: _sum([report[app] for report in reports if app in report])
         for app in sorted(set().union(*reports))
@@ -95,20 +103,19 @@ def _sum(reports: list[Repaired]) -> Repaired:
     }
 
 
-def repair_store(store: Store, root: bytes, progress: Progress | None = None) -> dict[str, Repaired]:
-    """The same for one store and the keys that begin with the root."""
+def _repair_node(node: Node, progress: Progress) -> dict[str, Repaired]:
+    """The same for one server."""
     apps: dict[str, _App] = {}
     damaged: StoreDamaged | None = None
     number, passes = 0, 1
     seen, total = 0, 0
 
     def tell() -> None:
-        if progress is not None:
-            progress(number * total + seen, passes * total)
+        progress(number * total + seen, passes * total)
 
     while number < passes:
         held: defaultdict[bytes, set[bytes]] = defaultdict(set)
-        for part in store.keys(root + b":"):
+        for part in node.store.keys(node.root + b":"):
             names, seen, total = part
             if number == 0:
                 passes = max(1, -(-total // _ITEMS_EACH_PASS))
@@ -117,7 +124,7 @@ def repair_store(store: Store, root: bytes, progress: Progress | None = None) ->
         for name, sessions in sorted(held.items()):
             app = name.decode(errors="replace")
             if is_app(app):
-                serving = apps.get(app) or apps.setdefault(app, _App(store, root, app))
+                serving = apps.get(app) or apps.setdefault(app, _App(node, app))
                 try:
                     serving.repair(sessions, number, passes, tell)
                 except StoreDamaged as error:
@@ -143,16 +150,15 @@ def _collect(names: list[bytes], held: defaultdict[bytes, set[bytes]], number: i
 class _App:
     """The repair of one app."""
 
-    def __init__(self, store: Store, root: bytes, app: str) -> None:
-        self._store = store
-        self._keys = AppKeys(root, app)
-        self._index = Index(store, self._keys)
-        self._listings = Listings(store, self._keys, self._index)
+    def __init__(self, node: Node, app: str) -> None:
+        self._store = node.store
+        on_node = node.app(app)
+        self._keys, self._index, self._listings = on_node.keys, on_node.listing, on_node.listings
         self.report: Repaired = {"listed": 0, "dead": 0, "unlisted": 0, "relisted": 0}
         # A server without room for this has it from the next `create`.
         with contextlib.suppress(WriteRefused):
-            if missing := Registry(store, root).entering(app):
-                store.run(missing)
+            if missing := node.registry.entering(app):
+                node.store.run(missing)
 
     def repair(self, held: set[bytes], number: int, passes: int, tell: Callable[[], None]) -> None:
         """List what is not listed among the sessions of this pass, which the server held a moment ago."""

@@ -12,6 +12,8 @@ from . import signals
 from .errors import StoreError, WriteRefused
 from .index import RECORD_LENGTH, Bucket, Entry, GoOn, Index, always, entry
 from .keys import AppKeys
+from .logs import about
+from .meters import Meter
 from .sessions import counter_life
 from .store.operations import FOREVER, Delete, DeleteMany, LeftMany, Outcome, ReadMany, Store, Swap
 from .tokens import Life
@@ -25,13 +27,13 @@ BEING_MADE_S = 5
 _ATTEMPTS = 5
 
 
-def wipe_app(store: Store, keys: AppKeys, index: Index, go_on: GoOn = always) -> int:
+def wipe_app(store: Store, keys: AppKeys, index: Index, meter: Meter, go_on: GoOn = always) -> int:
     """Remove the records of sessions that are gone; return how many sessions that were."""
     wiped = 0
     for group in index.groups():
         records = sum(len(bucket.value) for bucket in group) // RECORD_LENGTH
         for _attempt in range(_ATTEMPTS):
-            removed, changed = _wipe_group(store, keys, group)
+            removed, changed = _wipe_group(store, keys, group, meter)
             wiped += removed
             if not changed:
                 break
@@ -44,7 +46,7 @@ def wipe_app(store: Store, keys: AppKeys, index: Index, go_on: GoOn = always) ->
     return wiped
 
 
-def _wipe_group(store: Store, keys: AppKeys, group: list[Bucket]) -> tuple[int, list[bytes]]:
+def _wipe_group(store: Store, keys: AppKeys, group: list[Bucket], meter: Meter) -> tuple[int, list[bytes]]:
     """Wipe some buckets; return how many sessions were dead, and which buckets changed meanwhile."""
     listed = [bucket.records() for bucket in group]
     dead, orphans = gone(store, keys, [entry(record) for records in listed for record in records])
@@ -67,6 +69,8 @@ def _wipe_group(store: Store, keys: AppKeys, group: list[Bucket]) -> tuple[int, 
     except WriteRefused as error:  # a full server; what it could not do waits for the next wipe
         outcomes = list(error.answers)
     wiped = sum(count for count, outcome in zip(removals, outcomes, strict=True) if outcome is Outcome.DONE)
+    meter.wiped += wiped
+    meter.compactions += outcomes.count(Outcome.DONE)
     changed = [op.key for op, outcome in zip(writes, outcomes, strict=True) if outcome is Outcome.CHANGED]
     return wiped, changed
 
@@ -133,5 +137,6 @@ def _work(
         for error in errors:
             # Once an outage; what is wiped late is only late.
             level = logging.DEBUG if error.server in failing else logging.WARNING
-            _log.log(level, "could not wipe %s: %s", error.server, error.reason)
+            said = about(error, operation="wipe")
+            _log.log(level, "could not wipe %s: %s", error.server, error.reason, extra=said)
         failing = {error.server for error in errors}

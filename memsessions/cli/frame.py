@@ -60,6 +60,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "export": "transfer.export",
         "import": "transfer.import_",
     },
+    "Measure": {
+        "exporter": "exporter.exporter",
+    },
     "Other": {
         "demo": "demo.demo",
         "completion": "completion.completion",

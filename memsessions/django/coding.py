@@ -65,7 +65,8 @@ class Coding:
             loaded: dict[str, Any] = self._make_serializer().loads(json.dumps(read).encode())
             return loaded
         except Exception as error:  # noqa: BLE001  serializers raise whatever they like
-            _log.warning("a session cannot be read by SESSION_SERIALIZER: %s", type(error).__name__)
+            kind = type(error).__name__
+            _log.warning("a session cannot be read by SESSION_SERIALIZER: %s", kind, extra={"error": kind})
             return None
 
     def changes(self, stored: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:

@@ -31,6 +31,7 @@ from django.utils.crypto import get_random_string
 from .. import errors
 from ..changes import KEEP
 from ..documents import Document, Documents
+from ..logs import about
 from ..tokens import TTL_MAX_S, TTL_MIN_S
 from .asynchronous import AsyncMethods, waits
 from .coding import Coding, coding_of
@@ -94,7 +95,8 @@ class SessionStore(AsyncMethods):
         except errors.StoreUnavailable as error:
             if not configured().anonymous_on_outage:
                 raise
-            _log.warning("a session is empty for this request, and what is put into it is lost: %s", error)
+            message = "a session is empty for this request, and what is put into it is lost: %s"
+            _log.warning(message, error, extra=about(error, operation="documents.read"))
             self._outage = error if first else self._outage
             return {}  # and keeps its key: the visitor may be logged in
         if document is None:
@@ -134,7 +136,8 @@ class SessionStore(AsyncMethods):
         except errors.StoreUnavailable as error:
             if must_create or not self._can_be_lost():
                 raise
-            _log.warning("what was put into a session is lost: %s", error)
+            message = "what was put into a session is lost: %s"
+            _log.warning(message, error, extra=about(error, operation="documents.save"))
             if self.session_key is None:
                 self._session_key = _key_of_nothing()
 

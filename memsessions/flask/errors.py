@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import Conflict, HTTPException, ServiceUnavailable
 
 from ..errors import ConfigurationError, SessionEnded, StoreError, StoreFull, StoreUnavailable
+from ..logs import about
 from .session import FlaskSession
 
 #: What has an answer of its own when a session cannot be saved. Anything else is the application's fault.
@@ -63,7 +64,7 @@ def answer_instead(app: Flask, session: FlaskSession, error: Exception, response
 
 def _unavailable(error: StoreError) -> ResponseReturnValue:
     """503, by the application's page for that if it has one."""
-    current_app.logger.error("the store of the sessions failed: %s", error)
+    current_app.logger.error("the store of the sessions failed: %s", error, extra=about(error))
     ours(current()).answering = True  # so that a page can be made that looks at the session
     return _as_http(error, ServiceUnavailable("Please try again in a moment.", retry_after=_RETRY_AFTER_S))
 

@@ -180,6 +180,15 @@ class Connection:
             data = self._read_until(fence, data, reply_limit(batch, item_bytes), deadline)
         return decode(batch, data[: -len(fence)])
 
+    def stats(self, deadline: float) -> dict[str, str]:
+        """What the server says of itself."""
+        self._write(b"stats\r\n", deadline, _CHUNK_BYTES)
+        reply = self._read_until(b"END\r\n", self._rest, _STATS_LIMIT, deadline)
+        said = [line.split(" ", 2) for line in reply.decode(errors="replace").split("\r\n")[:-2]]
+        if any(len(words) < 2 or words[0] != "STAT" for words in said):
+            raise ProtocolError("an unexpected reply")
+        return {name: " ".join(value) for _, name, *value in said}
+
     def lines(self, request: bytes, deadline: Callable[[], float]) -> Iterator[bytes]:
         """Send a command that answers by lines up to `END`, and yield them in blocks, as they come.
 

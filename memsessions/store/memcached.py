@@ -20,7 +20,7 @@ from ..errors import (
 )
 from .connection import OLDEST_VERSION, Connection, TooOld
 from .dump import Busy, Forbidden, dumped
-from .operations import Batch, Keys
+from .operations import Batch, Connections, Keys
 from .pool import Pool, SharedPool
 from .sockets import Broken, DeadlinePassed, NoneFree, is_from_network
 from .wire import ProtocolError, Refused
@@ -57,6 +57,7 @@ class MemcachedStore:
         self.refuses_when_full = False  # as the last server that was greeted said
         self._clock_offset_s = 0.0
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._opened = self._lost = 0
         self._forks = 0
         # Names are looked up with this codec, which would be imported in the middle of the first call: an
         # interrupt there can leave the import's lock held, and every connection waiting for it.
@@ -146,6 +147,23 @@ class MemcachedStore:
             raise
         pool.put(connection)
 
+    def stats(self) -> dict[str, str]:
+        pool, deadline = self._pool, self.deadline()
+        connection, _reused = self._acquire(deadline, check=True)
+        try:
+            stats = connection.stats(deadline)
+            connection.check_end()
+        except BaseException as error:
+            self._discard(connection)
+            self._raise_translated(error)
+            raise
+        pool.put(connection)
+        return stats
+
+    def connections(self) -> Connections:
+        # Counted without a lock: one that opens or closes at this moment may be there or not.
+        return Connections(len(self._open), self._pool.idle(), self._opened, self._lost)
+
     def ping(self) -> None:
         self.run((), repeatable=True)
 
@@ -182,6 +200,7 @@ class MemcachedStore:
                 self._raise_translated(error)
                 raise
             self._open.add(connection)
+            self._opened += 1
             if generation == self._forks:
                 break
             connection.close()  # opened by the parent, in the middle of which a signal handler forked
@@ -200,6 +219,8 @@ class MemcachedStore:
             raise
 
     def _discard(self, connection: Connection) -> None:
+        self._lost += 1
+        self._open.discard(connection)
         connection.close()
         self._pool.forget(connection)
 
@@ -209,6 +230,7 @@ class MemcachedStore:
         A call that was in the middle of an exchange when its thread forked finds its socket closed.
         """
         self._forks += 1
+        self._opened = self._lost = 0
         for connection in self._open.copy():
             connection.close()
         self._open = weakref.WeakSet()

@@ -22,6 +22,7 @@ from .operations import (
     Add,
     Append,
     Batch,
+    Connections,
     Count,
     Delete,
     DeleteMany,
@@ -124,6 +125,21 @@ class MemoryStore:
             some = held[start : start + _KEYS_EACH]
             names = [key[len(prefix) :] for key in some if key.startswith(prefix)]
             yield Keys(names, start + len(some), len(held))
+
+    def stats(self) -> dict[str, str]:
+        with self._lock:
+            self._sweep(int(self._clock()))
+            numbers = {
+                "bytes": self._bytes,
+                "limit_maxbytes": self._limit_bytes,
+                "curr_items": len(self._entries),
+                "curr_connections": 0,
+                "evictions": 0,
+            }
+        return {name: str(number) for name, number in numbers.items()}
+
+    def connections(self) -> Connections:
+        return Connections(0, 0, 0, 0)
 
     def ping(self) -> None:
         pass

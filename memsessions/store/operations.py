@@ -155,6 +155,17 @@ class Keys(NamedTuple):
     total: int  # how many items the store held when the dump began
 
 
+class Connections(NamedTuple):
+    """A store's connections: how many are open, and of these wait for a call; and since this process began,
+    how many were opened, and were lost: broken, ended by the server, or given up with a call.
+    """
+
+    open: int
+    idle: int
+    opened: int
+    lost: int
+
+
 class Store(Protocol):
     """One server, or what stands for it in this process."""
 
@@ -199,6 +210,12 @@ class Store(Protocol):
         The server waits while its reply is not read: keep what it says, and act on it afterwards. Raises
         as `run` does, each part of the reply having a deadline of its own, and `DumpForbidden`.
         """
+
+    def stats(self) -> dict[str, str]:
+        """What the server says of itself, as memcached's `stats`. One round trip; raises as `run` does."""
+
+    def connections(self) -> Connections:
+        """How many connections there are. No round trip."""
 
     def ping(self) -> None:
         """One round trip; raises as `run` does."""

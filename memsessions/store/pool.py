@@ -49,6 +49,10 @@ class Pool:
         except IndexError:  # other threads took them meanwhile
             pass
 
+    def idle(self) -> int:
+        """How many connections wait here."""
+        return len(self._idle)
+
     def forget(self, connection: Connection) -> None:
         """The connection was closed."""
 
@@ -130,6 +134,9 @@ class SharedPool(Pool):
             self._destroy(client)
             if not is_from_network(error):  # a fork at this very moment has closed the socket in the child
                 raise
+
+    def idle(self) -> int:
+        return len(self._lender.free)
 
     def forget(self, connection: Connection) -> None:
         self._destroy(connection.lender)

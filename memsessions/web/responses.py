@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import ResponseStarted, SessionEnded, StoreFull, StoreUnavailable
+from ..errors import ResponseStarted, SessionEnded, StoreError, StoreFull, StoreUnavailable
+from ..logs import about
 from .cookies import vary_on_cookie
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ class Refusal(NamedTuple):
 def refusal(error: Exception) -> Refusal:
     """The answer to a request whose session could not be read or saved; one line of the log says why."""
     if isinstance(error, SessionEnded):
-        logger.info("answered 409: %s", error)
+        logger.info("answered 409: %s", error, extra={"error": type(error).__name__})
         return _plain(409, "Conflict", "Your session ended while this was being done. Please try again.\n")
-    logger.error("answered 503: %s", error)
-    said = "Your session cannot be reached at the moment. Please try again.\n"
-    return _plain(503, "Service Unavailable", said, ("Retry-After", _RETRY_AFTER_S))
+    said = about(error) if isinstance(error, StoreError) else {"error": type(error).__name__}
+    logger.error("answered 503: %s", error, extra=said)
+    text = "Your session cannot be reached at the moment. Please try again.\n"
+    return _plain(503, "Service Unavailable", text, ("Retry-After", _RETRY_AFTER_S))
 
 
 def _plain(status: int, reason: str, text: str, *more: tuple[str, str]) -> Refusal:

@@ -10,6 +10,7 @@ from ..changes import KEEP, Changes, applied
 from ..client import SessionsClient
 from ..documents import Document
 from ..errors import ConfigurationError, InvalidValue, SessionEnded, StoreUnavailable
+from ..logs import about
 from ..servers import Addresses
 from .devices import Device, devices, end_others
 from .encryption import Encryption, Keys
@@ -153,7 +154,8 @@ class SessionStorage:
         except StoreUnavailable as error:
             if not (self._anonymous and session.may_be_dropped(pending)):
                 raise
-            _log.warning("what a request put into its session is lost: %s", error)
+            message = "what a request put into its session is lost: %s"
+            _log.warning(message, error, extra=about(error, operation="documents.save"))
             session.dropped()
             return None
         session.saved(document)
