@@ -60,6 +60,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "export": "transfer.export",
         "import": "transfer.import_",
     },
+    "Watch": {
+        "top": "top.command.top",
+    },
     "Measure": {
         "exporter": "exporter.exporter",
     },
