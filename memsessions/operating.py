@@ -69,6 +69,11 @@ def on_each_server(client: SessionsClient, work: Callable[[Node], T]) -> list[tu
     return [(node.store.server, answer) for node, answer in zip(_nodes(client), answers, strict=True)]
 
 
+def namespace(client: SessionsClient) -> str:
+    """What the client's keys begin with."""
+    return client._ns  # noqa: SLF001
+
+
 def app_names(client: SessionsClient) -> list[str]:
     """The apps that ever had sessions on the client's servers, sorted. One round trip."""
     return sorted(set().union(*_on_each(client, lambda node: node.registry.names())))

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _LEAST_S, _MOST_S = 0.1, 3600
 # So often it is looked for keys, a new size of the terminal, and a new reading.
 _LOOK_S = 0.1
-_END, _SUSPEND = ("q", "Q"), "suspend"
+_END = frozenset("qQ")
+_ENDED, _SUSPEND = "ended", "suspend"
 
 _NOTES = """\b
 users     distinct users of the sessions
@@ -146,24 +147,23 @@ def _on_screen(frame: Frame, gatherer: Gatherer, watching: _Watching, stopped: C
         while not stopped():
             now = (watching.reading(), console.size)
             if now != drawn:
-                _draw(live, now[0], gatherer, repr(frame.client))
+                _draw(live, now[0], gatherer, operating.namespace(frame.client))
                 drawn = now
-            pressed = key(_LOOK_S)
-            if pressed in _END:
-                return pressed
+            if _END.intersection(key(_LOOK_S)):
+                return _ENDED
             if suspended():
                 return _SUSPEND
-    return ""
+    return _ENDED
 
 
-def _draw(live: Live, reading: Reading, gatherer: Gatherer, store: str) -> None:
+def _draw(live: Live, reading: Reading, gatherer: Gatherer, ns: str) -> None:
     from .view import screen
 
     # Drawing keeps the interpreter busy: no ping is to be measured meanwhile. One that waits for a server
     # that does not answer is not worth waiting for.
     quiet = gatherer.quiet.acquire(timeout=_LOOK_S)
     try:
-        live.update(screen(reading, live.console.width, live.console.height, store), refresh=True)
+        live.update(screen(reading, live.console.width, live.console.height, ns), refresh=True)
     finally:
         if quiet:
             gatherer.quiet.release()
@@ -171,7 +171,7 @@ def _draw(live: Live, reading: Reading, gatherer: Gatherer, store: str) -> None:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """Gives what waits so many seconds for a key; keys are not echoed meanwhile, and need no Enter."""
+    """Gives what waits so many seconds for keys; they are not echoed meanwhile, and need no Enter."""
     if not sys.stdin.isatty():
         nobody = threading.Event()
 
@@ -193,7 +193,7 @@ def _keys() -> Iterator[Callable[[float], str]]:
         pressed = os.read(terminal, 64)
         if not pressed:  # nobody will press one again
             threading.Event().wait(timeout_s)
-        return pressed.decode(errors="replace")[:1]
+        return pressed.decode(errors="replace")
 
     before = termios.tcgetattr(terminal)
     try:

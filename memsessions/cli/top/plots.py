@@ -13,12 +13,12 @@ from ..output import safe
 from .readings import Point
 
 #: A plot takes so many rows at least, and so many columns.
-PLOT_ROWS, _COLUMNS = 7, 44
+PLOT_ROWS, _COLUMNS = 7, 36
 _MOST_ROWS = 16
 # Lines of this many apps are drawn, those of the largest ones.
 _MOST_APPS = 4
 _APP_COLOURS = ("green", "magenta", "blue", "orange")
-_X_TICKS = 4
+_TICK_COLUMNS = 16
 
 
 class _Line(NamedTuple):
@@ -34,7 +34,8 @@ class _Plot(NamedTuple):
 
 def plots(points: Sequence[Point], width: int, height: int) -> RenderableType:
     """As many plots side by side and below each other as there is room for, the most useful first."""
-    across = max(1, min(4, width // _COLUMNS))
+    fitting = width // _COLUMNS
+    across = 4 if fitting >= 4 else max(1, min(2, fitting))
     down = max(1, min(-(-4 // across), height // PLOT_ROWS))
     drawn = _plots(points)[: across * down]
     across = min(across, len(drawn))
@@ -109,9 +110,18 @@ def _drawn(plot: _Plot, points: Sequence[Point], width: int, height: int) -> Tex
     first = points[0].at - now if len(points) > 1 else -1.0
     plotext.xlim(first, 0)
     plotext.ylim(0, most or 1)
-    ticks = [first * part / _X_TICKS for part in range(_X_TICKS, -1, -1)]
+    parts = max(1, min(5, width // _TICK_COLUMNS - 1))
+    ticks = [first * part / parts for part in range(parts, -1, -1)]
     plotext.xticks(ticks, [_ago(tick) for tick in ticks])
-    return Text.from_ansi(plotext.build())
+    heights = [0.0, (most or 1) / 2, most or 1]
+    plotext.yticks(heights, [_high(tick) for tick in heights])
+    return Text.from_ansi(plotext.build().rstrip("\n"))
+
+
+def _high(tick: float) -> str:
+    if tick >= 100 or tick == int(tick):
+        return f"{tick:,.0f}"
+    return f"{tick:.1f}" if tick >= 10 else f"{tick:.2f}"
 
 
 def _ago(tick: float) -> str:

@@ -64,22 +64,22 @@ def _ms(value: float | None) -> Text:
 def size(number_of: int) -> str:
     """Bytes, for reading."""
     value, unit = float(number_of), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
+    for larger in "KMGT":
         if value < 1024:
             break
         value, unit = value / 1024, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+    return f"{value:.1f}".removesuffix(".0") + unit
 
 
 def _memory(server: ServerNow) -> Text:
     if server.memory_bytes is None:
         return Text("-", "dim")
-    text = size(server.memory_bytes)
-    if not server.memory_limit_bytes:
+    text, limit = size(server.memory_bytes), server.memory_limit_bytes
+    if not limit:
         return Text(text)
-    part = server.memory_bytes / server.memory_limit_bytes
+    part = server.memory_bytes / limit
     style = "red" if part >= _FULL else "yellow" if part >= _ALMOST_FULL else ""
-    return Text(f"{text} of {size(server.memory_limit_bytes)}, {part:.0%}", style)
+    return Text(f"{text} of {size(limit)} {part:.0%}", style)
 
 
 def _found(server: ServerNow) -> Text:
@@ -116,16 +116,16 @@ _APPS: Sequence[Column[AppNow]] = (
     Column("reads/s", lambda app: _rate(app.reads_per_s, "cyan"), 3),
 )
 _SERVERS: Sequence[Column[ServerNow]] = (
-    Column("server", lambda its: styled(its.server, "bold"), 0, left=True),
-    Column("state", _state, 0, left=True),
+    Column("server", lambda its: styled(its.server, "bold red" if its.error else "bold"), 0, left=True),
+    Column("state", _state, 4, left=True),
     Column("memory", _memory, 1),
     Column("evicted", _evicted, 2),
     Column("conns", lambda its: _count(its.connections), 4),
     Column("hits/s", lambda its: _rate(its.hits_per_s, "cyan"), 3),
     Column("misses/s", lambda its: _rate(its.misses_per_s, "yellow"), 3),
     Column("found", _found, 5),
-    Column("p50 ms", lambda its: _ms(its.latency.p50_ms), 4),
-    Column("p95 ms", lambda its: _ms(its.latency.p95_ms), 5),
+    Column("p50 ms", lambda its: _ms(its.latency.p50_ms), 5),
+    Column("p95 ms", lambda its: _ms(its.latency.p95_ms), 6),
     Column("p99 ms", lambda its: _ms(its.latency.p99_ms), 3),
 )
 
@@ -167,19 +167,19 @@ def _table(columns: Sequence[Column[T]], things: Sequence[T], width: int) -> Ren
 # -------------------------------------------------------------------------------------------- screen
 
 
-def screen(reading: Reading, width: int, height: int, store: str = "") -> RenderableType:
+def screen(reading: Reading, width: int, height: int, ns: str) -> RenderableType:
     """Everything on a screen of this size, or as much of it as there is room for.
 
-    `store` says which one it is.
+    `ns` is the namespace that was read.
     """
     notes = _notes(reading)
-    rows: list[RenderableType] = [_line(_heading(reading, width, store))]
+    rows: list[RenderableType] = [_line(_heading(reading, width, ns))]
     apps = sorted(reading.apps, key=lambda app: -app.sessions)
     servers = sorted(reading.servers, key=lambda server: server.error is None)  # who is away is seen first
     left = height - 2 - len(notes) - 2 * _HEAD_ROWS
     if left - len(apps) - len(servers) < 0:  # the servers get half of it, or what they need
-        servers_shown = servers[: max(_FEW_ROWS, min(len(servers), left // 2))]
-        apps_shown = apps[: max(_FEW_ROWS, left - len(servers_shown) - 1)]
+        servers_shown = servers[: max(1, left // 2, left - len(apps) - 1)]
+        apps_shown = apps[: max(1, left - len(servers_shown) - 1)]
     else:
         servers_shown, apps_shown = servers, apps
     rows.append(_table(_APPS, apps_shown, width))
@@ -187,7 +187,7 @@ def screen(reading: Reading, width: int, height: int, store: str = "") -> Render
     rows += [_line(Text(safe(note), style)) for note, style in [*notes, *more]]
     rows += [Text(""), _table(_SERVERS, servers_shown, width)]
     left -= len(apps_shown) + len(servers_shown) + len(more) + 1
-    if left >= PLOT_ROWS:
+    if left >= PLOT_ROWS and len(reading.points) > 1:
         rows += [Text(""), plots(reading.points, width, left)]
     return Group(*rows)
 
@@ -197,10 +197,10 @@ def _line(text: Text) -> Text:
     return text
 
 
-def _heading(reading: Reading, width: int, store: str) -> Text:
+def _heading(reading: Reading, width: int, ns: str) -> Text:
     now = datetime.fromtimestamp(reading.time).astimezone().strftime("%H:%M:%S")
     ends = Text(f"{now}  every {reading.interval_s:g} s  q ends", "dim")
-    name = Text.assemble(("memsessions top", "bold"), "  ", safe(store))
+    name = Text.assemble(("memsessions top", "bold"), f"  ns {safe(ns)}")
     space = width - name.cell_len - ends.cell_len
     return Text.assemble(name, " " * space if space > 1 else "  ", ends)
 
@@ -248,5 +248,17 @@ def tables(reading: Reading) -> list[Table | str]:
 def _bare(columns: Sequence[Column[T]], things: Iterable[T]) -> Table:
     return Table(
         [column.name for column in columns],
-        [[column.cell(thing) for column in columns] for thing in things],
+        [
+            [column.cell(thing) if column.left else _value(column.cell(thing)) for column in columns]
+            for thing in things
+        ],
     )
+
+
+def _value(cell: Text) -> object:
+    """A number as programs read it, where it is one."""
+    text = cell.plain.replace(",", "")
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        return None if text == "-" else cell
