@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -198,7 +199,7 @@ def test_other_data_on_the_server_is_pointed_out() -> None:
         (("-M", "-X"), "flush", "warning", "Start it with -F."),
         (("-M", "-X", "-F", "-A"), "flush", "warning", "Start it without -A."),
         (("-M", "-X", "-F", "-C"), "cas", "problem", "Start it without -C."),
-        (("-M", "-X", "-F", "-I", "600k"), "item-size", "warning", "Start it with -I 1024k"),
+        (("-M", "-X", "-F", "-I", "512k"), "item-size", "warning", "Start it with -I 1024k"),
     ],
 )
 def test_an_option_that_is_missing_or_too_much_is_named(
@@ -213,14 +214,13 @@ def test_an_option_that_is_missing_or_too_much_is_named(
 
 
 def test_connections_near_their_limit_are_pointed_out() -> None:
-    with Memcached("-c", "10", *WELL) as server:
-        idle = [server.connect() for _ in range(8)]
+    with Memcached("-c", "100", *WELL) as server, contextlib.ExitStack() as idle:
+        for _ in range(80):
+            idle.enter_context(server.connect())
         finding = judged(doctor(server))["connections"]
-        for sock in idle:
-            sock.close()
     assert finding["status"] in ("warning", "problem")
-    assert "of 10 connections are open" in finding["says"]
-    assert finding["mend"].startswith("Allow more (-c 20)")
+    assert "of 100 connections are open" in finding["says"]
+    assert finding["mend"].startswith("Allow more (-c 200)")
 
 
 # ------------------------------------------------------------------------------------------- access
