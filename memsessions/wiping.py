@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from . import signals
 from .errors import StoreError, WriteRefused
 from .index import RECORD_LENGTH, Bucket, Entry, GoOn, Index, always, entry
 from .keys import AppKeys
@@ -121,6 +122,7 @@ def _work(
     stop: threading.Event,
     interval_s: float,
 ) -> None:
+    signals.leave_to_others()
     failing: set[str] = set()
     while not stop.wait(interval_s):
         client = reference()

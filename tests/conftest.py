@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import secrets
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from memsessions import SessionsClient, index
 from memsessions.store.memory import MemoryStore, named_store
 
 from .support.memcached import Memcached
 from .support.proxy import Proxy
+
+# How fast examples are made is a matter of what else the machine does.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 MakeClient = Callable[..., SessionsClient]
 
@@ -29,6 +35,19 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     coverage = session.config.pluginmanager.getplugin("_cov")
     if hasattr(session.config, "workerinput") and coverage is not None and coverage.cov_controller:
         coverage.cov_controller.cov.stop()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported until then lives for ever: no garbage collection needs to look at it again.
+
+    Some tests collect garbage often, and each time would cost as much as all that the tests import.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # what reports at the end may ask who refers to what
 
 
 @pytest.fixture(autouse=True)

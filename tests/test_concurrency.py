@@ -28,6 +28,9 @@ from .support.interleaving import Play, step_by_step
 from .support.proxy import Proxy
 from .support.sessions import ips
 
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+pytestmark = pytest.mark.no_cover
+
 APP = "forum"
 USER = "user1234"
 PROCESSES = 8

@@ -18,6 +18,9 @@ from memsessions.documents import Document, Documents, name_of
 from .conftest import InMemory
 from .support.interleaving import Play
 
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+pytestmark = pytest.mark.no_cover
+
 APP = "shop"
 USER = "user1234"
 OTHER = "user5678"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule, run_state_machine_as_test
@@ -19,6 +20,9 @@ from memsessions import Scalar, Session, SessionsClient
 from .conftest import InMemory, OnMemcached, OnSeveral, Where
 from .support.memcached import Memcached
 from .support.sessions import UNKNOWN, Ticks, difference
+
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+pytestmark = pytest.mark.no_cover
 
 APPS = ["forum", "FORUM", "blog"]
 # How long a wipe may leave the old place of a `no_resave` session alone after it moved.

@@ -499,6 +499,7 @@ CALLS: dict[str, Callable[[Lost, SessionsClient], Any]] = {
 }
 
 
+@pytest.mark.no_cover  # the same lines in every order
 @pytest.mark.usefixtures("small_index")
 @pytest.mark.parametrize("others", [False, True], ids=["alone", "with others"])
 @pytest.mark.parametrize("no_resave", [False, True], ids=["renewed", "no_resave"])

@@ -12,7 +12,7 @@ from memsessions.sessions import AppSessions
 from memsessions.store.memcached import MemcachedStore
 
 from .stress import forked_children
-from .stress.program import Plan, Report
+from .support.attacks import assert_finds, attacked
 
 pytestmark = [
     # From Python 3.12 on; that it is safe all the same is what is shown here.
@@ -22,23 +22,15 @@ pytestmark = [
 ]
 
 
-def found(report: Report, text: str) -> bool:
-    return any(text in violation for violation in report.violations)
-
-
 def test_a_short_run_does_everything_and_finds_nothing() -> None:
-    report = forked_children.attack(Plan(seed=2, duration_s=4))
-    assert report.violations == []
-    assert report.figures["forks"] > 10
-    assert report.figures["ended by a signal"] > 0
-    assert report.figures["calls of threads"] > 200
-    assert report.figures["calls of children"] > 200
+    enough = {"forks": 10, "ended by a signal": 0, "calls of threads": 200, "calls of children": 200}
+    attacked(forked_children.attack, 2, 3, enough)
 
 
 def test_children_that_keep_the_sockets_of_their_parent_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemcachedStore, "_after_fork_in_child", lambda _: None)
     monkeypatch.setattr(forked_children, "_TIMEOUT_S", 1.0)
-    assert found(forked_children.attack(Plan(seed=2, duration_s=2)), "failed")
+    assert_finds("failed", forked_children.attack, seed=2, duration_s=2)
 
 
 def test_answers_of_other_sessions_are_found_in_children(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,10 +43,10 @@ def test_answers_of_other_sessions_are_found_in_children(monkeypatch: pytest.Mon
         return read(self, token if os.getpid() == parent else before[-2])
 
     monkeypatch.setattr(AppSessions, "read", mixed_up)
-    assert found(forked_children.attack(Plan(seed=2, duration_s=2)), "get answered")
+    assert_finds("get answered", forked_children.attack, seed=2, duration_s=2)
 
 
 def test_a_child_that_hangs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SessionsClient, "_after_fork_in_child", lambda _: time.sleep(60))
     monkeypatch.setattr(forked_children, "_HANG_S", 0.3)
-    assert found(forked_children.attack(Plan(seed=2, duration_s=1)), "a child hangs")
+    assert_finds("a child hangs", forked_children.attack, seed=2, duration_s=1)

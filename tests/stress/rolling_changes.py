@@ -19,6 +19,8 @@ from .program import Plan, Report
 DURATION_S = 60.0
 PROCESSES = 4
 APP = "forum"
+# So many new sessions show how they are spread.
+_LEAST_PLACED = 100
 
 # What is listed, step by step: a server that is added drains until every process knows it.
 _STEPS = ["a b", "a b c-", "a b c", "a- b c", "b c"]
@@ -58,6 +60,10 @@ class _Load:
                 if gone is not None and self._dice.choice(self.clients).kill(APP, gone) != {"kill": 1}:
                     self.violations.append(f"{user} could not log out")
 
+    @property
+    def goes_on(self) -> bool:
+        return self._thread.is_alive()
+
     def __enter__(self) -> _Load:
         self._thread.start()
         return self
@@ -92,7 +98,8 @@ def attack(plan: Plan) -> Report:
                     plan.progress(f"servers {step}, process {number + 1} of {PROCESSES}")
                 before = load.placed.copy()
                 threading.Event().wait(pause_s)
-                placed = load.placed - before
+                while (placed := load.placed - before).total() < _LEAST_PLACED and load.goes_on:
+                    threading.Event().wait(0.01)
                 shares.append(placed[tag["c"]] / max(1, placed.total()))
     figures = {
         "changes of a process's list": (len(_STEPS) - 1) * PROCESSES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -19,10 +20,21 @@ def attacked(
     give_up = time.monotonic() + _GIVE_UP_S
     while True:
         report = attack(Plan(seed, duration_s))
-        assert report.violations == []
+        assert report.violations == [], report.violations
         done.update({name: int(figure) for name, figure in report.figures.items()})
         missing = {name: done[name] for name, least in enough.items() if done[name] <= least}
         if not missing:
             return done
         assert time.monotonic() < give_up, f"too little happened: {missing}"
+        seed += 1
+
+
+def assert_finds(pattern: str, attack: Callable[[Plan], Report], seed: int, duration_s: float) -> None:
+    """That as many short attacks as it takes find what is there to be found."""
+    give_up = time.monotonic() + _GIVE_UP_S
+    while True:
+        violations = attack(Plan(seed, duration_s)).violations
+        if any(re.search(pattern, violation) for violation in violations):
+            return
+        assert time.monotonic() < give_up, f"not found: {pattern}; but {violations[:20]}"
         seed += 1

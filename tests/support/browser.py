@@ -25,15 +25,16 @@ def installed() -> str | None:
 
 
 class Browser:
-    """Clicks and reads on one site; `with Browser("http://127.0.0.1:8000", folder) as alice:`."""
+    """Clicks and reads on one site; `with Browser(folder) as alice: alice.begin("http://127.0.0.1:8000")`."""
 
-    def __init__(self, site: str, folder: Path) -> None:
+    _site = ""
+
+    def __init__(self, folder: Path) -> None:
         options = ChromeOptions()
         options.binary_location = shutil.which("chromium") or "chromium"
         for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", *_QUIET):
             options.add_argument(f"--{argument}")
         options.add_argument(f"--user-data-dir={folder}")
-        self._site = site
         self._driver = Chrome(options=options, service=Service(shutil.which("chromedriver")))
         self._driver.set_page_load_timeout(_LONGEST_S)
 
@@ -44,6 +45,17 @@ class Browser:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._driver.quit()
+
+    def begin(self, site: str) -> None:
+        """On a site, as a browser that knows of nothing yet."""
+        self._site = site
+        self._driver.get("about:blank")
+        for forgotten in (
+            "Network.clearBrowserCookies",
+            "Network.clearBrowserCache",
+            "Page.resetNavigationHistory",
+        ):
+            self._driver.execute_cdp_cmd(forgotten, {})
 
     def go(self, path: str) -> None:
         """Load a page."""

@@ -59,8 +59,8 @@ class Stepped:
         if isinstance(op, Visit):
             item = self._one(Read(op.key, op.touch), deadline)
             count = self._one(Count(op.counter, op.touch_counter), deadline)
-            value, left = (None, 0) if item is None else item[:2]
-            return (value, left, None, 0) if count is None else (value, left, *count[:2])
+            seen = (None, 0, 0) if item is None else item
+            return (*seen, None, 0) if count is None else (*seen, *count[:2])
         if isinstance(op, (DeleteMany, LeftMany, PeekMany)):
             return [self._one(type(op)(op.prefix, (name,)), deadline)[0] for name in op.names]
         return self._one(op, deadline)
@@ -81,13 +81,20 @@ def step_by_step(client: SessionsClient, step: Step) -> None:
     client._nodes[0]._apps = {}
 
 
+def _held_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 class Call:
     """A call in a thread of its own, which stops before each operation."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._call = call
-        self._go = threading.Semaphore(0)
-        self._stopped = threading.Semaphore(0)
+        # Plain locks, held by nobody in particular: they change hands much faster than semaphores do.
+        self._go = _held_lock()
+        self._stopped = _held_lock()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._error: BaseException | None = None
         self.answer: Any = None

@@ -68,7 +68,7 @@ class Memcached:
                 return
             if self.process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"{' '.join(command)} does not answer")
-            time.sleep(0.01)
+            time.sleep(0.002)
 
     def connect(self, timeout_s: float = 5.0) -> socket.socket:
         """A raw connection."""

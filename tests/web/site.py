@@ -186,6 +186,10 @@ class Browser:
         self._ip = ip
         self._https = https
 
+    def another(self) -> Browser:
+        """A visitor of the same site without a cookie."""
+        return Browser(self._request, self._name, ip=self._ip, https=self._https)
+
     def visit(self, action: str, *, gate: Gate | None = None, **arguments: Any) -> Answer:
         """Have a page do something: see `pages.Visit`. At a gate it stops between read and save."""
         body = json.dumps({"action": action, "gate": gate and gate.name, **arguments}).encode()

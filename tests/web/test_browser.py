@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -51,7 +52,7 @@ def site(request: pytest.FixtureRequest, on_memcached: OnMemcached, tmp_path: Pa
             time.sleep(0.02)
         yield f"http://127.0.0.1:{port}"
     finally:
-        served.terminate()
+        served.send_signal(signal.SIGINT)  # at once: it would wait for connections that the browsers keep
         served.wait()
 
 
@@ -66,12 +67,21 @@ def _answers(port: int) -> bool:
         connection.close()
 
 
-@pytest.fixture
-def browsers(site: str, tmp_path: Path) -> Iterator[tuple[Browser, Browser]]:
-    """Two devices of one visitor."""
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, Browser]]:
+    """Starting them takes longer than all that the tests do with them."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("laptop", "phone")]
     with ExitStack() as stack:
-        laptop, phone = (stack.enter_context(Browser(site, tmp_path / name)) for name in ("laptop", "phone"))
+        laptop, phone = (stack.enter_context(Browser(folder)) for folder in folders)
         yield laptop, phone
+
+
+@pytest.fixture
+def browsers(site: str, started: tuple[Browser, Browser]) -> tuple[Browser, Browser]:
+    """Two devices of one visitor."""
+    for browser in started:
+        browser.begin(site)
+    return started
 
 
 def _log_in(browser: Browser) -> None:

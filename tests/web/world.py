@@ -46,9 +46,9 @@ class World:
     def visitor(self, *, user: str | None = None, **items: Any) -> Browser:
         """A visitor who has a session with this data, and is logged in if there is a user."""
         browser = self.browser()
-        browser.visit("write", items=items or {"key": "value"})
+        assert browser.visit("write", items=items or {"key": "value"}).status == 200
         if user is not None:
-            browser.visit("bind", user=user)
+            assert browser.visit("bind", user=user).status == 200
         assert browser.cookie is not None
         return browser
 
