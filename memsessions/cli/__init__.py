@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from .codes import USAGE
+from .codes import INTERRUPTED, USAGE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -13,9 +13,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import click  # noqa: F401
         import rich  # noqa: F401
-    except ImportError:
+
+        from .frame import run
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "memsessions":
+            raise
         print("memsessions: the command needs more packages: pip install 'memsessions[cli]'", file=sys.stderr)
         return USAGE
-    from .frame import run
-
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return run(arguments)

@@ -12,7 +12,8 @@ from ..operating import Named
 from . import codes
 from . import data as data_of
 from .data import parsed, takes_data
-from .frame import Frame, command, complete_app, stoppable
+from .frame import Frame, command, complete_app
+from .interrupts import stoppable
 from .look import show_one
 from .output import complain
 from .tokens import WANTED, refuse_arguments, wanted_token
@@ -122,7 +123,8 @@ def kill_app(frame: Frame, app: str, yes: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("everybody would be logged out: say --yes, as nobody can be asked here")
-        living = operating.census(client, app).sessions
+        with frame.out.progress(f"counting {app}") as tell:
+            living = operating.census(client, app, tell=tell).sessions
         question = f"End {number(living, 'session')} of {app} ({client!r})?"
         if not click.confirm(question, err=True):
             complain("nothing was done")

@@ -100,7 +100,11 @@ def sessions(frame: Frame, app: str, active: int | None, user: str | None, limit
         known(frame, app, document)
     columns = ["user", "ip", "idle", "ends in", "r", "w", "data", "handle"]
     rows = [_row(each) for each in found.sessions]
-    left_out = found.total - len(found.sessions)
+    caption = number(found.total, "session")
+    if found.total > len(rows):
+        caption += f"; the last used {len(rows)} are shown (--limit)"
+        if not frame.out.on_terminal:
+            frame.out.note(caption)
     frame.out.answer(
         document,
         Table(
@@ -108,9 +112,7 @@ def sessions(frame: Frame, app: str, active: int | None, user: str | None, limit
             [(*row, each.server) for row, each in zip(rows, found.sessions, strict=True)]
             if several
             else rows,
-            caption=f"{number(found.total, 'session')}; the last used {len(rows)} are shown (--limit)"
-            if left_out
-            else number(found.total, "session"),
+            caption=caption,
             whole=("idle", "ends in", "handle"),
             cut="data",
         ),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -83,7 +84,7 @@ class Output:
     @property
     def on_terminal(self) -> bool:
         """Whether somebody is looking: then, and without --json, there can be colours and motion."""
-        return sys.stdout.isatty() and not self.as_json
+        return _moving(sys.stdout) and not self.as_json
 
     def answer(self, document: object, *views: str | Table | RenderableType) -> None:
         """With --json, the document; otherwise the views, one below the other."""
@@ -125,7 +126,7 @@ class Output:
         It may be called from any thread.
         """
         with contextlib.ExitStack() as stack:
-            yield _Bar(what, stack).tell if sys.stdout.isatty() and sys.stderr.isatty() else _silent
+            yield _Bar(what, stack).tell if _moving(sys.stdout) and _moving(sys.stderr) else _silent
 
 
 class _Bar:
@@ -149,6 +150,11 @@ class _Bar:
             self._progress.add_task(safe(self._what), total=None)
         (task,) = self._progress.task_ids
         self._progress.update(task, completed=done, total=total)
+
+
+def _moving(stream: TextIO) -> bool:
+    """Whether it is a terminal on which the cursor can be moved."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def _silent(_done: int, _total: int | None, /) -> None:

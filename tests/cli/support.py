@@ -51,20 +51,30 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     mine = {
         name: value for name, value in os.environ.items() if not name.startswith(("MEMSESSIONS_", "_MEMS"))
     }
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    for name in (
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "COLUMNS",
+        "LINES",
+        "TTY_COMPATIBLE",
+        "TTY_INTERACTIVE",
+        "PYTHONUNBUFFERED",
+    ):
         mine.pop(name, None)
     return {**mine, "TERM": "xterm-256color", "PYTHONDONTWRITEBYTECODE": "1", **(more or {})}
 
 
 def ask(*arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Done:
     """Run it in this process, as in a pipe. Quick, so most tests use it."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     with (
         mock.patch.dict(os.environ, environment(env), clear=True),
         mock.patch.multiple(sys, stdin=io.StringIO(stdin), stdout=out, stderr=err),
     ):
         code = cli.main(arguments)
-    return Done(code, out.getvalue(), err.getvalue())
+    for stream in (out, err):
+        stream.seek(0)
+    return Done(code, out.read(), err.read())
 
 
 def run(*arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Done:
@@ -173,13 +183,17 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self._side, keys.encode())
 
-    def press_ctrl_c(self) -> None:
+    def press(self, key: str) -> None:
+        """A key that is looked at by the terminal itself, such as Ctrl-C."""
         # Not just before it begins to wait for a key: Python notices it only with the next key then.
         assert self._process is not None
         status = Path(f"/proc/{self._process.pid}/stat")
         while status.read_text().rpartition(")")[2].split()[0] == "R":
             time.sleep(0.001)
-        self.type("\x03")
+        self.type(key)
+
+    def press_ctrl_c(self) -> None:
+        self.press("\x03")
 
     def terminate(self) -> None:
         assert self._process is not None
@@ -192,3 +206,23 @@ class Terminal:
     def echoes(self) -> bool:
         """Whether what is typed is shown."""
         return bool(termios.tcgetattr(self._side)[3] & termios.ECHO)
+
+
+class At(NamedTuple):
+    """A store, and the command on it."""
+
+    address: str
+    ns: str
+
+    @property
+    def options(self) -> list[str]:
+        return ["--server", self.address, "--ns", self.ns]
+
+    def ask(self, *arguments: str, stdin: str = "") -> Done:
+        return ask(*self.options, *arguments, stdin=stdin)
+
+    def run(self, *arguments: str, stdin: str = "") -> Done:
+        return run(*self.options, *arguments, stdin=stdin)
+
+    def terminal(self, *arguments: str, **options: Any) -> Terminal:
+        return Terminal(*self.options, *arguments, **options)
