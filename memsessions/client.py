@@ -22,6 +22,7 @@ from .errors import (
     StoreError,
 )
 from .fleet import Fleet
+from .meters import SUM
 from .nodes import ByTag, Node, nodes
 from .record import new_record, without_none
 from .servers import DEFAULT_SERVER, Addresses
@@ -204,7 +205,7 @@ class SessionsClient:
         took = perf_counter_ns() - started
         numbers = on_server.meter.times["get"]
         numbers[(took * took).bit_length()] += 1
-        numbers[-1] += took
+        numbers[SUM] += took
         return session
 
     def set(self, app: str, token: str, d: Mapping[str, Scalar]) -> Session | None:

@@ -77,7 +77,7 @@ class Meter:
         )  # what follows is `_took`; a call of it would cost half as much again
         numbers = self.times[operation]
         numbers[(took * took).bit_length()] += 1
-        numbers[-1] += took
+        numbers[SUM] += took
         return answer
 
     def iterate(self, operation: str, iterator: Iterator[R]) -> Iterator[R]:
@@ -96,7 +96,7 @@ class Meter:
     def _took(self, operation: str, took: int) -> None:
         numbers = self.times[operation]
         numbers[(took * took).bit_length()] += 1
-        numbers[-1] += took
+        numbers[SUM] += took
 
     def failed(self, operation: str, error: BaseException) -> None:
         """Count a call that failed, and log it."""
