@@ -29,6 +29,7 @@ ROWS: dict[str, dict[str, float | None]] = {
         "kill": 0.95,
         "get, memory://": None,
     },
+    "Metrics": {"get, not counted": None, "get": 1.02},
     "Django": {
         "bare, memsessions": None,
         "read, memsessions": 1.0,
