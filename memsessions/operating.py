@@ -113,7 +113,7 @@ def _shown(node: Node, parts: Iterator[Counted], see: See | None) -> Iterator[Co
     for part in parts:
         if see is not None:
             see(node, part)
-        yield part
+        yield part._replace(records=[])  # of an app with one user, a bucket is everything
 
 
 _bucket = attrgetter("bucket")

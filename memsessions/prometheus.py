@@ -16,9 +16,9 @@ in each `interval_s`, and only while somebody asks.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from itertools import accumulate
+from time import monotonic
 from typing import NamedTuple
 
 try:
@@ -182,7 +182,7 @@ class StoreCollector(Collector):
         """What was counted last, after it was begun to count again if that is long ago."""
         with self._lock:
             last, thread = self._last, self._thread
-            if thread is None and (last is None or time.monotonic() - last.done >= self._interval_s):
+            if thread is None and (last is None or monotonic() - last.done >= self._interval_s):
                 thread = threading.Thread(target=self._count, name="memsessions-census", daemon=True)
                 self._thread = thread
                 thread.start()
@@ -191,7 +191,7 @@ class StoreCollector(Collector):
         return self._last
 
     def _count(self) -> None:
-        started = time.monotonic()
+        started = monotonic()
         apps: dict[str, Census] = {}
         whole = True
         try:
@@ -205,7 +205,7 @@ class StoreCollector(Collector):
         except StoreError:
             whole, apps = False, {}
         finally:
-            now = time.monotonic()
+            now = monotonic()
             self._last = _Counted(apps, now, now - started, whole)
             self._thread = None
 
@@ -223,7 +223,7 @@ def _apps(counted: _Counted | None) -> Iterator[Metric]:
     yield success
     if counted is None:
         return
-    age = time.monotonic() - counted.done
+    age = monotonic() - counted.done
     yield GaugeMetricFamily("memsessions_census_age_seconds", "How long ago they were counted.", age)
     yield GaugeMetricFamily("memsessions_census_duration_seconds", "How long that took.", counted.took_s)
     for at, (name, text) in enumerate(

@@ -88,8 +88,8 @@ class Scans:
         groups = (
             [item for bucket in group for item in bucket.repeated_records()] for group in self._index.groups()
         )
-        for records, lefts in self._lefts(groups):
-            _add_least(least, records, dt)
+        for records, lives, lefts in self._lefts(groups):
+            _add_least(least, lives, dt)
             users.update(
                 item[:NAME_LENGTH]
                 for item, left in zip(records, lefts, strict=True)
@@ -110,8 +110,8 @@ class Scans:
                 numbers.append([(number, len(records)) for number, records in group])
                 yield [item for _, records in group for item in records]
 
-        for records, lefts in self._lefts(groups()):
-            _add_least(least, records, dt)
+        for records, lives, lefts in self._lefts(groups()):
+            _add_least(least, lives, dt)
             pairs = zip(records, lefts, strict=True)
             for number, length in numbers.popleft():
                 asked = list(islice(pairs, length))
@@ -133,9 +133,11 @@ class Scans:
                 None if each is None or not each[0].strip().isdigit() else int(each[0]) for each in counters
             ]
 
-    def _lefts(self, groups: Iterable[list[bytes]]) -> Iterator[tuple[list[bytes], list[int | None]]]:
-        """Groups of records, each with the seconds that its sessions have left; None for one that ended."""
-        waiting: deque[tuple[list[bytes], list[bytes]]] = deque()
+    def _lefts(
+        self, groups: Iterable[list[bytes]]
+    ) -> Iterator[tuple[list[bytes], set[bytes], list[int | None]]]:
+        """Groups of records, the lives that occur, and the seconds left to each; None for what has ended."""
+        waiting: deque[tuple[list[bytes], set[bytes], list[bytes]]] = deque()
 
         def batches() -> Iterator[Batch]:
             for records in groups:
@@ -144,19 +146,19 @@ class Scans:
                 ending = (
                     [session_of(item) for item in records if item[-LIFE_LENGTH:] in fixed] if fixed else []
                 )
-                waiting.append((records, ending))
+                waiting.append((records, lives, ending))
                 names = [session_of(item) for item in records]
                 yield LeftMany(self._keys.sessions, names), LeftMany(self._keys.reads, ending)
 
         for lefts, ending_lefts in self._store.stream(batches()):
-            records, ending = waiting.popleft()
+            records, lives, ending = waiting.popleft()
             over = {name for name, left in zip(ending, ending_lefts, strict=True) if left is None}
             if over:
                 lefts = [
                     None if session_of(item) in over else left
                     for item, left in zip(records, lefts, strict=True)
                 ]
-            yield records, lefts
+            yield records, lives, lefts
 
     def peeked(
         self, names: Iterable[bytes], dt: int | None = None, deadline: float | None = None
@@ -307,9 +309,9 @@ class Scans:
         return killed, names, missing
 
 
-def _add_least(least: dict[bytes, int], records: list[bytes], dt: int) -> None:
-    """What a session of each life that occurs has left at least, if it was used in the last `dt` seconds."""
-    for text in {item[-LIFE_LENGTH:] for item in records}.difference(least):
+def _add_least(least: dict[bytes, int], lives: set[bytes], dt: int) -> None:
+    """What a session of each of these lives has left at least, if it was used in the last `dt` seconds."""
+    for text in lives.difference(least):
         least[text] = parse_life(text).ttl + 1 - dt
 
 

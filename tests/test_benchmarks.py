@@ -29,6 +29,7 @@ ROWS: dict[str, dict[str, float | None]] = {
         "kill": 0.95,
         "get, memory://": None,
     },
+    "Metrics": {"get, not counted": None, "get": 1.02},
     "Django": {
         "bare, memsessions": None,
         "read, memsessions": 1.0,
@@ -41,6 +42,9 @@ ROWS: dict[str, dict[str, float | None]] = {
         "bare, memsessions": None,
         "read, memsessions": 1.0,
         "write, memsessions": 1.0,
+        "bare, memsessions, every session permanent": None,
+        "read, memsessions, every session permanent": None,
+        "write, memsessions, every session permanent": None,
         "bare, Flask-Session, writes not acknowledged": None,
         "read, Flask-Session, writes not acknowledged": None,
         "write, Flask-Session, writes not acknowledged": None,

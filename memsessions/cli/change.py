@@ -12,7 +12,8 @@ from ..operating import Named
 from . import codes
 from . import data as data_of
 from .data import parsed, takes_data
-from .frame import Frame, command, complete_app, stoppable
+from .frame import Frame, command, complete_app
+from .interrupts import stoppable
 from .look import show_one
 from .output import complain
 from .tokens import WANTED, refuse_arguments, wanted_token

@@ -17,11 +17,9 @@ import contextlib
 import errno
 import importlib
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import click
@@ -31,6 +29,7 @@ from ..client import SessionsClient
 from ..errors import ConfigurationError, MemsessionsError, StoreError, ValidationError
 from ..servers import from_text
 from . import codes
+from .interrupts import in_order
 from .output import Output, complain
 
 PROGRAM = "memsessions"
@@ -65,6 +64,9 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Measure": {
         "exporter": "exporter.exporter",
+    },
+    "Examine": {
+        "doctor": "doctor.doctor",
     },
     "Other": {
         "demo": "demo.demo",
@@ -261,7 +263,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(AttributeError, ValueError):  # what stands for it in a test
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        with _handling(_end, signal.SIGTERM):
+        with in_order():
             if instruction := os.environ.get(COMPLETE):
                 return shell_complete(_GROUP, {}, PROGRAM, COMPLETE, instruction)
             return _run(given)
@@ -321,42 +323,3 @@ def _not_written(error: OSError) -> int:
         return codes.NOT_READ
     complain(str(error))
     return codes.CANNOT_WRITE
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[Callable[[], bool]]:
-    """Let what is in here come to an end of its own when it is interrupted; gives what says whether it is.
-
-    For a moment only, or for what asks. The interrupt follows at the end; a second one comes at once.
-    """
-    told: list[BaseException] = []
-
-    def note(number: int, _frame: object) -> None:
-        end = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
-        if told:
-            raise end
-        told.append(end)
-
-    with _handling(note, signal.SIGINT, signal.SIGTERM):
-        yield lambda: bool(told)
-    if told:
-        raise told[0]
-
-
-def _end(number: int, _frame: object) -> None:
-    """Have SIGTERM end what is going on in order, so that the terminal is left as it was found."""
-    raise SystemExit(128 + number)
-
-
-@contextlib.contextmanager
-def _handling(handler: Callable[[int, Any], None], *numbers: signal.Signals) -> Iterator[None]:
-    """Signals are handled so; in another thread than the main one, nothing is changed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    old = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, before in old.items():
-            signal.signal(number, before)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .. import operating
 from ..repairing import repair as repair_all
-from .frame import Frame, command, stoppable
+from .frame import Frame, command
+from .interrupts import stoppable
 from .output import Table
 from .wording import number
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from memsessions import SessionsClient
 
 from ..support.memcached import Memcached
-from . import calls, growth, peak, scans, web
+from . import calls, growth, metering, peak, scans, web
 from .report import Table, versions, write_json
 from .workload import QUICK, Plan
 
@@ -42,6 +42,7 @@ def measure(server: Memcached, plan: Plan) -> list[Table]:
     ):
         return [
             calls.measure(server, plan),
+            metering.measure(server, plan),
             *web.measure(server, plan),
             growth.measure_memory(server, plan, few, many),
             scans.measure(server, plan, many, "many"),

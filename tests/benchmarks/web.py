@@ -7,7 +7,7 @@ waiting for a reply, unless it is told to wait, as Django tells it, and as memse
 `no_delay`, without which its requests wait for 40 ms behind such a write.
 
 All are as they come but for that. So Flask-Session stores the session and sets its cookie anew at every
-request: that is how it renews them.
+request: that is how it renews them. What memsessions takes if it sets the cookie as often is a row, too.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from .timing import Case, Timing, interleaved
 from .workload import Plan
 
 OURS = "memsessions"
+OURS_PERMANENT = "memsessions, every session permanent"
 DJANGO_CACHE = "cache, PyMemcacheCache"
 FLASK_SESSION = "Flask-Session, writes not acknowledged"
 FLASK_SESSION_WAITING = "Flask-Session, writes acknowledged"
@@ -156,12 +157,20 @@ def _flask_app(page_of: Flask) -> Ask:
     return lambda page: client.get(f"/{page}").data
 
 
+def _be_permanent() -> None:
+    session.permanent = True
+
+
 @contextmanager
 def _flask_sites(server: Memcached) -> Iterator[dict[str, Ask]]:
     ours = Flask("ours")
     ours.config.update(MEMSESSIONS_SERVERS=server.address, MEMSESSIONS_NS="web", MEMSESSIONS_WIPE=0)
     MemSessions(ours)
-    sites = {OURS: _flask_app(ours)}
+    permanent = Flask("permanent")
+    permanent.config.update(ours.config)
+    MemSessions(permanent, client=ours.extensions["memsessions"].storage.client)
+    permanent.before_request(_be_permanent)
+    sites = {OURS: _flask_app(ours), OURS_PERMANENT: _flask_app(permanent)}
     with ExitStack() as stack:
         for name, noreply in ((FLASK_SESSION, True), (FLASK_SESSION_WAITING, False)):
             client: Any = PooledClient(server.address, no_delay=True, default_noreply=noreply)

@@ -17,7 +17,8 @@ from ... import operating, signals
 from ... import validation as check
 from ...errors import StoreError
 from .. import codes
-from ..frame import Frame, command, complete_app, stoppable
+from ..frame import Frame, command, complete_app
+from ..interrupts import stoppable
 from ..output import complain
 from .gathering import Gatherer
 from .readings import Reading
