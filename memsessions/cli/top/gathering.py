@@ -21,7 +21,7 @@ ACTIVE_S = 600
 MINUTE_S, PLOTTED_S = 60.0, 300.0
 # So often each server is asked for a sign of life.
 _PING_S = 0.1
-# Of so many sessions in all it is remembered which there were: some 20 MB.
+# Of so many sessions in all it is remembered which there were: some 30 MB.
 _REMEMBERED = 100_000
 # Apps are counted for a fifth of the time at most.
 _PAUSE = 5
