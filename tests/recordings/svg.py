@@ -72,13 +72,23 @@ def svg(screen: pyte.Screen, title: str) -> str:
 
 def _runs(screen: pyte.Screen, row: int) -> list[tuple[int, str, _Look]]:
     """The parts of a row that look the same, each with its first column; spaces only where they show."""
-    cells = [(column, screen.buffer[row][column]) for column in range(screen.columns)]
+    cells = [screen.buffer[row][column] for column in range(screen.columns)]
+    looks: list[_Look] = []
+    for cell in cells:
+        look = _look(cell)
+        plain = cell.data == " " and not look.behind and not look.underlined
+        # Of a plain space no colour is to be seen: it goes with the word before it.
+        looks.append(
+            looks[-1] if plain and looks and not (looks[-1].behind or looks[-1].underlined) else look
+        )
     found = []
-    for look, group in groupby(cells, key=lambda cell: _look(cell[1])):
-        part = list(group)
-        text = "".join(cell.data for _, cell in part)
+    at = 0
+    for look, group in groupby(looks):
+        length = len(list(group))
+        text = "".join(cell.data for cell in cells[at : at + length])
         if text.strip() or look.behind:
-            found.append((part[0][0], text, look))
+            found.append((at, text, look))
+        at += length
     return found
 
 
@@ -86,8 +96,6 @@ def _look(cell: pyte.screens.Char) -> _Look:
     colour, behind = _colour(cell.fg) or _FOREGROUND, _colour(cell.bg)
     if cell.reverse:
         colour, behind = behind or _BACKGROUND, colour
-    if cell.data == " " and not cell.underscore:  # of a space nothing but this is to be seen
-        return _Look(_FOREGROUND, behind, False, False, False)
     return _Look(colour, behind, cell.bold, cell.italics, cell.underscore)
 
 
