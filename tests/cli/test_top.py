@@ -28,7 +28,7 @@ from memsessions.cli.top.readings import (
 )
 from memsessions.cli.top.view import screen, size
 
-from ..conftest import MakeClient, Where
+from ..conftest import MakeClient, Where, every_where
 from ..support.memcached import Memcached
 from ..support.sessions import UNKNOWN
 from .support import At, Terminal, ask
@@ -167,9 +167,15 @@ def test_sizes_percentiles_and_rates() -> None:
 # --------------------------------------------------------------------------------------- gathering
 
 
+@pytest.fixture(params=["memory", "memcached", "several memory", "several memcached"])
+def anywhere(request: pytest.FixtureRequest) -> Where:
+    """One store, and three that work as one."""
+    return every_where(request)
+
+
 @pytest.fixture
-def client(where: Where, make_client: MakeClient) -> SessionsClient:
-    return make_client(where.address, ns=where.ns)
+def client(anywhere: Where, make_client: MakeClient) -> SessionsClient:
+    return make_client(anywhere.address, ns=anywhere.ns)
 
 
 def counted(gatherer: Gatherer) -> gathering._Roll:
@@ -200,9 +206,9 @@ def test_what_was_created_ended_and_read_between_two_counts(client: SessionsClie
     assert counted(gatherer).since(after) == (0, 0, 0)
 
 
-def test_looking_uses_and_renews_no_session(client: SessionsClient, where: Where) -> None:
+def test_looking_uses_and_renews_no_session(client: SessionsClient, anywhere: Where) -> None:
     token = client.create("forum", "alice", "10.0.0.1")["token"]
-    where.advance(100)
+    anywhere.advance(100)
     gatherer = Gatherer(client, 0.1)
     gatherer.once()
     found = operating.peek(client, "forum", token)
@@ -278,11 +284,7 @@ def test_somebody_elses_data_under_one_app_does_not_hide_the_others(
     client = make_client(own_memcached.address)
     client.create("forum", "alice", "10.0.0.1")
     client.create("shop", "alice", "10.0.0.1")
-    (bucket,) = [key for key in own_memcached.keys("rs") if ":forum" in key and ":i" in key] or [
-        key
-        for key in own_memcached.keys("rs")
-        if "forum" in key and len(own_memcached.value(key) or b"") == 49
-    ]
+    (bucket,) = [key for key in own_memcached.keys("rs") if key.startswith("rs:forum:i:")]
     own_memcached.ask(b"append %b 0 0 1\r\nx\r\n" % bucket.encode(), b"\r\n")
     gatherer = Gatherer(client, 1.0)
     gatherer._count(lambda: None)
@@ -463,9 +465,17 @@ def test_it_begins_while_the_server_is_away() -> None:
         assert terminal.wait() == 0
 
 
-@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}])
-def test_no_colour_where_none_is_wanted(own_memcached: Memcached, env: dict[str, str]) -> None:
-    with watching(own_memcached, env=env) as terminal:
+def test_without_a_keyboard_ctrl_c_ends_it(own_memcached: Memcached) -> None:
+    shell = ("/bin/sh", "-c", 'exec "$0" -m memsessions "$@" </dev/null', sys.executable)
+    with watching(own_memcached, program=shell) as terminal:
+        terminal.wait_for("no app has had sessions here")
+        terminal.press_ctrl_c()
+        assert terminal.wait() == codes.INTERRUPTED
+        assert_left_as_it_was(terminal)
+
+
+def test_no_colour_where_none_is_wanted(own_memcached: Memcached) -> None:
+    with watching(own_memcached, env={"NO_COLOR": "1"}) as terminal:
         terminal.wait_for("up", "⢕⢕ hits")
         assert terminal.colours("up") == {"default"}
         assert terminal.colours("⢕⢕ hits") == {"default"}

@@ -33,17 +33,16 @@ _END = frozenset("qQ")
 _ENDED, _SUSPEND = "ended", "suspend"
 
 _NOTES = """\b
-users     distinct users of the sessions
-active    those who used one in the last 10 minutes
-created   by second; a session that gets a new token counts as one created
-          and one ended
-net       created less ended: of very many sessions (100,000) only this is told
-reads     of its sessions by second, as their counters say
-hits      reads of sessions that were there, of all apps on the server: memcached
-misses    does not say whose a session was that is not there
-evicted   items thrown out for want of memory, so far
-p50, p95, p99   within so many milliseconds this part of the pings of the last
-          minute was answered, measured from here
+active   users who used a session in the last 10 minutes
+created  by second; a session that gets a new token counts as one created
+         and one ended
+net      created less ended; of more than 100,000 sessions only this is told
+reads    of the app's sessions by second, which found them
+hits     reads of sessions that were there, whichever app's
+misses   reads of sessions that were not: memcached does not say of which app
+found    hits of all reads
+evicted  items thrown out for want of memory since the server began
+p99      99 % of the last minute's pings, from here, took so long at most
 
 Apps are counted for a fifth of the time at most: large ones less often."""
 
@@ -57,7 +56,14 @@ Apps are counted for a fifth of the time at most: large ones less often."""
     metavar="SECONDS",
     help="Read again after so long.",
 )
-@click.option("--app", "apps", multiple=True, shell_complete=complete_app, help="This app; may be repeated.")
+@click.option(
+    "--app",
+    "apps",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_app,
+    help="Show this app only. Give it again for each of several.",
+)
 def top(frame: Frame, interval: float, apps: Sequence[str]) -> None:
     """Watch apps and servers live, until q or Ctrl-C.
 
