@@ -233,6 +233,18 @@ def test_item_sizes_have_to_do_for_clients_and_for_indexes(most: int, wanted: in
     assert status(server.item_size(found({}, {"item_size_max": most}, item_bytes=wanted))) == expected
 
 
+def test_what_would_mend_an_item_size_is_told_in_what_memcached_takes() -> None:
+    finding = server.item_size(found({}, {"item_size_max": 512 * 1024}, item_bytes=MIB + 1))
+    assert finding is not None
+    assert finding.mend == "Start it with -I 2m, or set MEMSESSIONS_MAX_ITEM_BYTES=524288."
+    finding = server.item_size(found({"store_too_large": 2}, item_bytes=MIB // 2))
+    assert status(finding) == "ok"
+    assert finding is not None
+    assert finding.says == (
+        "Items may have 1 MiB; clients here allow 512 KiB. 2 larger ones came, and had to be refused."
+    )
+
+
 # ------------------------------------------------------------------------------- connections, times
 
 
@@ -321,7 +333,12 @@ BOTH = {**PASSWORD, "ssl_enabled": "yes"}
         (PASSWORD, FAR, "warning", "does not encrypt: who is in that network can listen in"),
         (BOTH, {**FAR, "protection": TLS}, "ok", "asks for a password, and encrypts"),
         (BOTH, {**PUBLIC, "protection": TLS}, "ok", "encrypts"),
-        (BOTH, {**FAR, "protection": TLS._replace(verified=False)}, "warning", "certificate is not checked"),
+        (
+            BOTH,
+            {**FAR, "protection": TLS._replace(verified=False)},
+            "warning",
+            "own certificate is not checked",
+        ),
         (
             {"ssl_enabled": "yes"},
             {**FAR, "protection": TLS._replace(authenticated=False)},
@@ -332,7 +349,7 @@ BOTH = {**PASSWORD, "ssl_enabled": "yes"}
             {"ssl_enabled": "yes", "ssl_verify_mode": "3"},
             {**FAR, "protection": TLS._replace(authenticated=False)},
             "ok",
-            "encrypts",
+            "asks for a certificate, and encrypts",
         ),
         ({**BOTH, "inter": "NULL"}, {}, "ok", "encrypts"),
         ({}, {"protection": TLS}, "problem", "under the key auth"),
@@ -505,6 +522,20 @@ def test_sessions_and_dead_entries_are_counted(options: tuple[str, ...], make_cl
         assert judged["dead"].says.startswith("Of 60 index entries, 30 are")
         assert judged["apps"].says == "2 apps: forum, shop."
         assert told[-1][0] == told[-1][1] > 0
+
+
+def test_a_crawler_that_was_switched_off_meanwhile_is_none(
+    own_memcached: Memcached, make_client: MakeClient
+) -> None:
+    """The server's settings said that it shows its keys."""
+    rs = make_client(own_memcached.address)
+    rs.create("forum", "alice", "10.0.0.1")
+    asked = facts.ask(rs._nodes[0], MIB)
+    own_memcached.ask(b"lru_crawler disable\r\n", b"\r\n")
+    looked = facts.look_into(rs._nodes[0], asked, lambda _done, _total: None).contents
+    assert looked is not None
+    assert (looked.compared, looked.why_not) == (False, "the server does not show its keys")
+    assert looked.sessions == 1
 
 
 def test_a_damaged_index_is_found_by_both_ways(make_client: MakeClient) -> None:

@@ -136,7 +136,7 @@ def _by_share(free: float) -> Status:
 
 def _is_short(facts: Facts) -> bool:
     limit, free = facts.stat("limit_maxbytes"), room(facts)
-    return bool(limit) and free is not None and free / (limit or 1) < _LITTLE_FREE
+    return bool(limit and free is not None and free / limit < _LITTLE_FREE)
 
 
 def evictions(facts: Facts) -> Finding | None:
@@ -196,12 +196,12 @@ def item_size(facts: Facts) -> Finding | None:
             f"Items are at most {size(most)}, and clients here allow {size(wanted)}: a session in between"
             " fails with ItemTooLarge."
         )
-        mend = f"Start it with -I {wanted // 1024}k, or set MEMSESSIONS_MAX_ITEM_BYTES={most}."
+        mend = f"Start it with -I {-(-wanted // _MIB)}m, or set MEMSESSIONS_MAX_ITEM_BYTES={most}."
         return Finding("item-size", "warning", says, mend)
     says = f"Items may have {size(most)}"
     says += "." if most == wanted else f"; clients here allow {size(wanted)}."
     if too_large:
-        says += f" {many(too_large, 'item')} of others were larger."
+        says += f" {many(too_large, 'larger one')} came, and had to be refused."
     return Finding("item-size", "ok", says)
 
 
