@@ -40,8 +40,13 @@ T = TypeVar("T")
 
 # The messages that can carry a cookie, each the first of a response.
 _STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
-# The last message of a response, if it says that no more comes.
-_BODIES = ("http.response.body", "websocket.http.response.body")
+# The last message of a response, if it does not say that more comes.
+_BODIES = (
+    "http.response.body",
+    "http.response.pathsend",
+    "http.response.zerocopysend",
+    "websocket.http.response.body",
+)
 # Why a websocket was not accepted, for servers that cannot tell it by a response.
 _TRY_AGAIN_LATER, _POLICY_VIOLATION = 1013, 1008
 
@@ -70,8 +75,8 @@ class SessionMiddleware:
     start would need a cookie (the session is new, or has got a new id), `ResponseStarted` is raised, and
     nothing of it is saved.
 
-    Nothing is saved of a request whose application raises, before its response or in the middle of it; but
-    what a websocket's application has changed is saved if the visitor was gone when it raised. A request
+    If the application raises, nothing is saved of what it has changed: before its response, or since that
+    started. But if the visitor was gone when it raised, what was changed since the start is saved. A request
     that is cancelled waits for its thread, whose call is over within the client's time-out.
 
     In place of the application's response, as long as that has not started, the answer is
@@ -135,7 +140,7 @@ class _Exchange:
         self._from_server = receive
         self._to_server = send
         self._started = False
-        self._left = False  # the visitor has closed the websocket
+        self._left = False  # the visitor, before the end
         self._failure: Exception | None = None  # of saving, which the application was told
 
     async def receive(self) -> Message:
@@ -208,8 +213,8 @@ class _Exchange:
 
     async def end_with(self, error: Exception) -> None:
         """The application has raised."""
-        if self._left and self._started and self._scope["type"] == "websocket" and self._failure is None:
-            # The end of many a websocket's loop: that the visitor has left is raised where it waits for more.
+        if self._left and self._started and self._failure is None:
+            # The end of many a loop: that the visitor has left is raised where it sends, or waits for more.
             await self._save_late()
             raise error
         await self._refuse_or_raise(error if self._failure is None else self._failure, error)
@@ -227,6 +232,8 @@ class _Exchange:
                 await self._to_server({"type": "websocket.close", "code": code, "reason": ""})
                 return
         await self._to_server({"type": f"{kind}.start", "status": status, "headers": _encoded(headers)})
+        if self._scope.get("method") == "HEAD":
+            body = b""
         await self._to_server({"type": f"{kind}.body", "body": body, "more_body": False})
 
 

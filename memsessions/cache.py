@@ -34,6 +34,9 @@ class NoCache:
     def drop_app(self, _app: str, _id: str | None = None) -> None:
         pass
 
+    def clear(self) -> None:
+        pass
+
     def after_fork_in_child(self) -> None:
         pass
 
@@ -92,6 +95,12 @@ class SessionCache(NoCache):
             for key, cached in list(self._entries.items()):
                 if key[0] == app and id in (None, cached.session["id"]):
                     del self._entries[key]
+
+    def clear(self) -> None:
+        """Forget all sessions."""
+        with self._lock:
+            self._drops += 1
+            self._entries.clear()
 
     def after_fork_in_child(self) -> None:
         """A lock that another thread of the parent held would never be released here."""

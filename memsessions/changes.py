@@ -9,8 +9,8 @@ import orjson
 
 from .plain import STRICT, is_plain
 
-# Of these, what is equal is the same: of floats, 0.0 and -0.0 are not.
-_SCALARS = frozenset({str, int, bool, type(None)})
+#: Of these, what is equal is the same: of floats, 0.0 and -0.0 are not.
+SCALARS = frozenset({str, int, bool, type(None)})
 
 #: New values by top-level key, or `REMOVED`.
 Changes = dict[str, Any]
@@ -49,7 +49,7 @@ def same(one: Any, other: Any, option: int = STRICT) -> bool:
     """Whether two values are the same JSON; what is none, or `option` of orjson leaves out, never is."""
     if one is other:
         return True
-    if type(one) is type(other) in _SCALARS:
+    if type(one) is type(other) in SCALARS:
         return bool(one == other)
     try:
         if orjson.dumps(one) != orjson.dumps(other, option=option):
@@ -63,4 +63,7 @@ def same(one: Any, other: Any, option: int = STRICT) -> bool:
 def applied(data: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
     """The data with these changes."""
     changed = {**data, **changes}
-    return {key: value for key, value in changed.items() if value is not REMOVED}
+    for key, value in changes.items():
+        if value is REMOVED:
+            del changed[key]
+    return changed

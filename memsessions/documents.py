@@ -153,7 +153,7 @@ class Documents:
         self._sessions = sessions
         self._fleet = fleet
         self._cache = cache
-        self._sealing = sealing
+        self._coder = _Coder(sealing)
 
     # ------------------------------------------------------------------------------ one document
 
@@ -212,7 +212,7 @@ class Documents:
         held = self._sessions()[token[TAG]].hold(token)
         if held is None:
             return None
-        stored = self._opened(held.found)
+        stored = self._coder.decoded(held.found)
         if stored is None:
             _log.warning("a session of %s could not be decrypted: it counts as unknown", self._app)
             return None
@@ -233,15 +233,15 @@ class Documents:
             The document as it is now, or None if it has ended since it was read.
         """
         _check_end(ends_in, document.ttl)
-        rewrite = self._merging(changes)
+        merging = _Merging(self._coder, document, changes)
         token = document.token
         try:
-            held = self._sessions()[token[TAG]].rewrite(token, rewrite, held=document.held, ends_in=ends_in)
+            held = self._sessions()[token[TAG]].rewrite(token, merging, held=document.held, ends_in=ends_in)
         except _Unreadable:
             return None
         finally:
             self._cache.drop(self._app, token)
-        return held and Document(held, self._opened(held.found) or {})
+        return held and Document(held, merging.data)
 
     def move(
         self,
@@ -272,16 +272,16 @@ class Documents:
         user = document.held.found[1] if isinstance(id, Marker) else _user(id)
         life = _life(document.ttl if ttl is None else ttl, bool(document.held.found[4]))
         _check_end(ends_in, life.ttl)
-        rewrite = self._merging(changes, user, life.ttl, ip)
+        merging = _Merging(self._coder, document, changes, user, life.ttl, ip)
         try:
             held = self._sessions()[token[TAG]].rotate(
-                token, rewrite=rewrite, held=document.held, life=life, ends_in=ends_in
+                token, rewrite=merging, held=document.held, life=life, ends_in=ends_in
             )
         except _Unreadable:
             return None
         finally:
             self._cache.drop(self._app, token)
-        return held and Document(held, self._opened(held.found) or {})
+        return held and Document(held, merging.data)
 
     def end(self, token: object) -> bool:
         """End a session. One round trip.
@@ -347,34 +347,24 @@ class Documents:
     ) -> Making:
         _check_end(ends_in, life.ttl)
         address = (ip or NO_IP)[:_IP_MAX]
-        found = new_record(user, address, life.ttl, life.no_resave, self._sealed(user, stored))
+        found = new_record(user, address, life.ttl, life.no_resave, self._coder.coded(user, stored))
         return Making(found, life, counter_life(life) if ends_in is None else ends_in + 1)
 
-    def _merging(
-        self, changes: Changes, user: str | None = None, ttl: int | None = None, ip: str | None = None
-    ) -> Callable[[Record], Record]:
-        changes = {**changes, **_plain(applied({}, changes))}
 
-        def rewrite(found: Record) -> Record:
-            schema, old_user, old_ip, old_ttl, no_resave, w, _ = found
-            old = self._opened(found)
-            if old is None:
-                raise _Unreadable
-            data = applied(old, changes)
-            new_user = old_user if user is None else user
-            new_ttl = old_ttl if ttl is None else ttl
-            new_ip = (ip or old_ip)[:_IP_MAX]
-            return schema, new_user, new_ip, new_ttl, no_resave, w + 1, self._sealed(new_user, data)
+class _Coder:
+    """How data stands in a record: as it is, or encrypted."""
 
-        return rewrite
+    def __init__(self, sealing: Sealing | None) -> None:
+        self._sealing = sealing
 
-    def _sealed(self, user: str, data: dict[str, Any]) -> dict[str, Any] | None:
+    def coded(self, user: str, data: dict[str, Any]) -> dict[str, Any] | None:
         if not data or self._sealing is None:
             return data or None
         # With its user, so that nobody can give one user's data to another.
         return {_SEALED: self._sealing.seal(orjson.dumps([user, data]))}
 
-    def _opened(self, found: Record) -> dict[str, Any] | None:
+    def decoded(self, found: Record) -> dict[str, Any] | None:
+        """The data of a record, or None if it cannot be read."""
         _, user, _, _, _, _, d = found
         if d is None:
             return {}
@@ -386,6 +376,39 @@ class Documents:
             return None
         sealed_user, data = orjson.loads(opened)
         return data if sealed_user == user else None
+
+
+class _Merging:
+    """What a write makes of a session that it finds: changes are merged into its data."""
+
+    def __init__(
+        self,
+        coder: _Coder,
+        document: Document,
+        changes: Changes,
+        user: str | None = None,
+        ttl: int | None = None,
+        ip: str | None = None,
+    ) -> None:
+        self._coder = coder
+        self._document = document
+        self._changes = {**changes, **_plain(applied({}, changes))}
+        self._user = user
+        self._ttl = ttl
+        self._ip = ip
+        self.data = document.stored  # as it is after the last write
+
+    def __call__(self, found: Record) -> Record:
+        schema, user, ip, ttl, no_resave, w, _ = found
+        # Unless there was another writer, it is what was opened when the document was read.
+        read = self._document
+        old = read.stored if found is read.held.found else self._coder.decoded(found)
+        if old is None:
+            raise _Unreadable
+        self.data = data = applied(old, self._changes)
+        user = self._user or user
+        ip = (self._ip or ip)[:_IP_MAX]
+        return schema, user, ip, self._ttl or ttl, no_resave, w + 1, self._coder.coded(user, data)
 
 
 def check_user(id: str) -> None:

@@ -61,7 +61,7 @@ class SessionReader:
         key, counter, touch = self._keys.sessions + name, self._keys.reads + name, ttl + 1
         visit = Visit(key, counter, touch, None if no_resave else 2 * touch)
         try:
-            ((value, left, reads, reads_left),) = self._run((visit,), repeatable=True, deadline=deadline)
+            ((value, left, _, reads, reads_left),) = self._run((visit,), repeatable=True, deadline=deadline)
         except StoreFull:
             item, counted = self._uncounted(key, counter, touch, deadline)
             value, left = (None, 0) if item is None else item[:2]
@@ -87,28 +87,28 @@ class SessionReader:
         deadline = self._store.deadline()
         ttl, no_resave = tokens.token_life(token)
         name = tokens.hashed(token)
-        key, counter_key, touch = self._keys.sessions + name, self._keys.reads + name, ttl + 1
-        both = (Read(key, touch), Count(counter_key, None if no_resave else 2 * touch))
+        key, counter, touch = self._keys.sessions + name, self._keys.reads + name, ttl + 1
+        visit = Visit(key, counter, touch, None if no_resave else 2 * touch)
         try:
-            item, counter = self._run(both, repeatable=True, deadline=deadline)
+            ((value, left, cas, reads, reads_left),) = self._run((visit,), repeatable=True, deadline=deadline)
         except StoreFull:
-            item, counter = self._uncounted(key, counter_key, touch, deadline)
-        if item is None:
-            if counter is not None:  # of a session that has ended or moved; the call has just renewed it
-                self._run((Delete(counter_key),), deadline=deadline)
+            item, counted = self._uncounted(key, counter, touch, deadline)
+            value, left, cas = (None, 0, 0) if item is None else item
+            reads, reads_left = (None, 0) if counted is None else counted[:2]
+        if value is None:
+            if reads is not None:  # of a session that has ended or moved; the call has just renewed it
+                self._run((Delete(counter),), deadline=deadline)
             return None
-        if counter is None:
-            reads = None if no_resave else self._recount(key, counter_key, touch, deadline)
+        if reads is None:
+            reads, reads_left = None if no_resave else self._recount(key, counter, touch, deadline), 2 * touch
             if reads is None:
                 return None
-            counter = Item(reads, 2 * touch, 0)
-        found = self._decoded(item.value)
-        if item.left < touch:
-            self._listings.keep(found, name, touch - item.left, deadline)
-        renewed = Item(item.value, touch, item.cas)
+        found = self._decoded(value)
+        if left < touch:
+            self._listings.keep(found, name, touch - left, deadline)
         # Counting answers the bare number; where the counter is stored again, it must be as wide as it was.
-        counter = Item(counter.value.ljust(len(FIRST)), counter.left, 0)
-        return self._held(Held(token, found, renewed, counter, touch - item.left))
+        counted = Item(reads.ljust(len(FIRST)), reads_left, 0)
+        return self._held(Held(token, found, Item(value, touch, cas), counted, touch - left))
 
     def exists(self, token: str) -> bool:
         """Whether there is such a session, which is neither counted nor renewed. One round trip."""

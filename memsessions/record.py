@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Record: TypeAlias = "tuple[int, str, str, int, int, int, Data | None]"
 
 _SCHEMA = 1
-_FIELDS = 7
+#: The types of a record's fields.
+_SHAPES = frozenset((int, str, str, int, int, int, data) for data in (dict, type(None)))
 _REFUSAL = "what stands under a session's key is not a session"
 
 
@@ -90,15 +91,5 @@ def decode_many(values: list[bytes]) -> list[Record]:
 
 
 def _is_record(parsed: Any) -> bool:
-    if type(parsed) is not list or len(parsed) != _FIELDS:
-        return False
-    schema, user, ip, ttl, no_resave, w, d = parsed
-    return (
-        schema == _SCHEMA
-        and type(user) is str
-        and type(ip) is str
-        and type(ttl) is int
-        and type(no_resave) is int
-        and type(w) is int
-        and (d is None or type(d) is dict)
-    )
+    # A set of shapes, as this is asked at every read of a session.
+    return type(parsed) is list and tuple(map(type, parsed)) in _SHAPES and parsed[0] == _SCHEMA

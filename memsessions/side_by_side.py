@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import forks
+from . import forks, signals
 from .errors import StoreError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class SideBySide:
             # Only who has several servers pays for this import; not in a call, which may be interrupted.
             from concurrent.futures import ThreadPoolExecutor
 
-            self._make = partial(ThreadPoolExecutor, _MOST_THREADS, "memsessions")
+            self._make = partial(ThreadPoolExecutor, _MOST_THREADS, "memsessions", signals.leave_to_others)
         forks.call_in_child(self, SideBySide._after_fork_in_child)
 
     def outcomes(self, calls: Sequence[Callable[[], T]]) -> list[T | StoreError]:

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from . import signals
 from .errors import StoreError, WriteRefused
 from .index import Bucket, Entry, Index, entry
 from .keys import AppKeys
@@ -118,6 +119,7 @@ def _work(
     stop: threading.Event,
     interval_s: float,
 ) -> None:
+    signals.leave_to_others()
     failing: set[str] = set()
     while not stop.wait(interval_s):
         client = reference()

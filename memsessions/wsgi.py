@@ -54,9 +54,10 @@ class SessionMiddleware:
     `REMOTE_ADDR` is kept with a session, for the list of devices. The response says `Vary: Cookie` if the
     application looked at the session before it started.
 
-    Nothing is saved of a request whose application raises, before its response or in the middle of it.
-    What is changed after the response has started is saved at its end. Where that would need a cookie (the
-    session is new, or has got a new id), `ResponseStarted` is raised there, and nothing of it is saved.
+    If the application raises, nothing is saved of what it has changed: before its response, or since that
+    started. What is changed after the start is saved at the end, also if the visitor has left before that.
+    Where it would need a cookie (the session is new, or has got a new id), `ResponseStarted` is raised
+    there, and nothing of it is saved.
 
     In place of the application's response, as long as that has not started, the answer is
         503, with `Retry-After`, for `StoreUnavailable` and `StoreFull` from the session (or that the

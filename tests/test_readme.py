@@ -16,6 +16,7 @@ import pytest
 from pymemcache import PooledClient
 
 from memsessions import SessionsClient, StoreUnavailable
+from memsessions.web import SessionStorage
 
 from .support.memcached import Memcached, free_port
 
@@ -44,7 +45,7 @@ def test_the_python_blocks_run_one_after_the_other(
             exec(compile(text, "README.md", "exec"), namespace)
     shown = capsys.readouterr().out
     for value in list(namespace.values()):
-        if isinstance(value, (SessionsClient, PooledClient)):
+        if isinstance(value, (SessionsClient, PooledClient, SessionStorage)):
             value.close()
     expected = [line.removeprefix("# ") for line in README.splitlines() if line.startswith("# {'id'")]
     assert len(expected) == 1

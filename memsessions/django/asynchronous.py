@@ -18,7 +18,7 @@ T = TypeVar("T")
 #: Refuses to wait in an event loop.
 waits = async_unsafe(
     "In an event loop a session can be asked only by its async methods (aget() and others, from Django 5.1"
-    " on), or by sync_to_async."
+    " on); anything else goes by sync_to_async."
 )
 
 
@@ -56,6 +56,10 @@ class AsyncMethods(SessionBase):
     async def aflush(self) -> None:
         """As `flush`."""
         await _in_thread(self.flush)()
+
+    async def apop(self, key: str, *default: Any, **named: Any) -> Any:
+        """As `pop`."""
+        return await _in_thread(self.pop)(key, *default, **named)
 
     @classmethod
     async def aclear_expired(cls) -> None:

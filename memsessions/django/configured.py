@@ -2,19 +2,21 @@
 
     MEMSESSIONS = {"servers": "127.0.0.1:11211", "ns": "shop", "app": "django", "on_outage": "raise"}
 
-Its keys are the arguments of `SessionsClient`; what it does not say is taken from the `MEMSESSIONS_*`
-environment. Besides these:
+Its keys are the arguments of `SessionsClient`. Besides these:
 
     app             under which app the sessions are listed, "django" if it is not said
-    encryption_key  one or several keys, as `memsessions.web.SessionStorage` has them
+    encryption_key  one or several keys, as `memsessions.web.SessionStorage` has them; in text, after commas
     on_outage       "raise": while the store cannot be reached, a page that looks at its session is an error.
                     "anonymous": the session is empty then, and what is put into it is lost, with a warning in
                     the log; but log-ins and log-outs are errors.
+
+What it does not say is taken from the environment: `MEMSESSIONS_SERVERS`, `MEMSESSIONS_APP` and so on.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -29,9 +31,9 @@ from ..errors import ConfigurationError, ValidationError
 from ..web.encryption import Encryption
 
 SETTING = "MEMSESSIONS"
-DEFAULT_APP = "django"
 
-_OURS = ("app", "encryption_key", "on_outage")
+# What it can say besides the client's arguments, and what holds if nobody says it.
+_OURS = {"app": "django", "encryption_key": None, "on_outage": "raise"}
 _CLIENTS = tuple(inspect.signature(SessionsClient).parameters)
 
 
@@ -68,7 +70,7 @@ def client() -> SessionsClient:
 
 
 def app_name() -> str:
-    """The app that they are listed under, `"django"` unless the setting says another."""
+    """The app that they are listed under, `"django"` unless another one is said."""
     return configured().app
 
 
@@ -81,18 +83,24 @@ def configure(setting: object) -> Configured:
     if unknown:
         known = ", ".join(sorted((*_CLIENTS, *_OURS)))
         raise ImproperlyConfigured(f"{SETTING} has no {', '.join(unknown)}; it can have {known}")
-    app, key = given.pop("app", DEFAULT_APP), given.pop("encryption_key", None)
-    on_outage = given.pop("on_outage", "raise")
+    app, key, on_outage = (
+        given.pop(name, os.environ.get(f"{SETTING}_{name.upper()}") or default)
+        for name, default in _OURS.items()
+    )
     if on_outage not in ("raise", "anonymous"):
         raise ImproperlyConfigured(f'{SETTING}: on_outage must be "raise" or "anonymous"')
     try:
-        sealing = None if key is None else Encryption(key)
+        sealing = None if key is None else Encryption(_keys(key))
         # A client that is shared brings its own server, whatever the environment says.
         make = SessionsClient if given.get("client") is not None else SessionsClient.from_env
         made = make(**given)
         return Configured(made, app, made.documents(app, sealing), on_outage == "anonymous")
     except (ConfigurationError, ValidationError) as error:
         raise ImproperlyConfigured(f"{SETTING}: {error}") from None
+
+
+def _keys(value: Any) -> Any:
+    return [key.strip() for key in value.split(",")] if isinstance(value, str) else value
 
 
 @receiver(setting_changed, dispatch_uid="memsessions.django.configured")

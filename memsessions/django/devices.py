@@ -1,6 +1,6 @@
 """Where a user is logged in, for a page that shows it and ends what should not be there.
 
-In an async view call these by `sync_to_async`.
+In an async view call these by `sync_to_async`; else they raise `SynchronousOnlyOperation`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from django.contrib.sessions.backends.base import SessionBase
 from ..errors import InvalidValue
 from ..web import devices as web
 from ..web.devices import Device as Device
+from .asynchronous import waits
 from .configured import configured
 
 
+@waits
 def devices(user: Any, session: SessionBase | None = None) -> list[Device]:
     """A user's sessions, the last used first. Two round trips, and none of them counts as used.
 
@@ -35,6 +37,7 @@ def devices(user: Any, session: SessionBase | None = None) -> list[Device]:
     )
 
 
+@waits
 def end_device(user: Any, handle: str) -> bool:
     """End one of a user's sessions. Two round trips.
 
@@ -48,6 +51,7 @@ def end_device(user: Any, handle: str) -> bool:
     return configured().documents.end_device(user_id(user), handle)
 
 
+@waits
 def end_others(session: SessionBase) -> int:
     """Log the user of a session out everywhere else. Two round trips, and two for each session.
 
@@ -60,6 +64,7 @@ def end_others(session: SessionBase) -> int:
     return web.end_others(configured().documents, user_id(session.get(SESSION_KEY)), session.session_key)
 
 
+@waits
 def end_all(user: Any) -> int:
     """Log a user out everywhere. Three round trips.
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from django.apps import apps
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import CreateError, UpdateError
@@ -38,6 +39,9 @@ from .configured import configured
 _ENDED = "the session was ended while this request was changing it"
 # The middleware saves at the end of a request what `cycle_key` and a log-in have just stored.
 _A_MOMENT_S = 1.0
+
+# Django's own, whose removal is no log-out, wherever users are kept.
+_NO_LOG_OUT = ("_session_expiry", "_messages")
 
 _log = logging.getLogger("memsessions.web")
 
@@ -63,6 +67,7 @@ class SessionStore(AsyncMethods):
         self._written: tuple[float, int] | None = None  # when this object did, and for how long
         self._outage: errors.StoreUnavailable | None = None  # why it is empty though it may not be
         self._over = False  # it was saved with an age that is over
+        self._removed = False  # something was, or was tried to be
         super().__init__(session_key)
 
     @property
@@ -82,20 +87,22 @@ class SessionStore(AsyncMethods):
 
     def load(self) -> dict[str, Any]:
         """Read the session. One round trip, none for what cannot be a key."""
-        self._outage = None
+        # Who calls it by hand changes nothing of what the data that is there was read from.
+        first = not hasattr(self, "_session_cache")
         try:
             document = self._documents().read(self.session_key)
         except errors.StoreUnavailable as error:
             if not configured().anonymous_on_outage:
                 raise
             _log.warning("a session is empty for this request, and what is put into it is lost: %s", error)
-            self._outage = error
+            self._outage = error if first else self._outage
             return {}  # and keeps its key: the visitor may be logged in
-        self._document, self._written = document, None
         if document is None:
-            self._session_key = None
+            self._document = self._session_key = None
             return {}
-        self._stored = document.stored
+        if first:
+            self._document, self._stored, self._written = document, document.stored, None
+            self._outage = None
         return self._coding().decode(document.data) or {}
 
     def create(self) -> None:
@@ -139,6 +146,15 @@ class SessionStore(AsyncMethods):
         if key == self.session_key:
             self._document = None
         self._documents().end(key)
+
+    def __delitem__(self, key: str) -> None:
+        self._removes(key)
+        super().__delitem__(key)
+
+    def pop(self, key: str, *default: Any, **named: Any) -> Any:
+        """As that of a dict."""
+        self._removes(key)
+        return super().pop(key, *default, **named)
 
     def clear(self) -> None:
         """Remove all data."""
@@ -187,6 +203,13 @@ class SessionStore(AsyncMethods):
         """Its data, which this call may read; if not, and nobody else did, it is empty from now on."""
         data: dict[str, Any] = self._get_session(no_load=not load)  # type: ignore[attr-defined]
         return data
+
+    def _removes(self, key: str) -> None:
+        self._data()
+        if key not in _NO_LOG_OUT:
+            self._removed = True
+            # So that the middleware saves it, and finds out, though there was nothing to remove.
+            self._modified |= self._outage is not None
 
     def _make(self, key: str | None, ip: str | None = None) -> None:
         data = self._data(load=False)
@@ -240,7 +263,7 @@ class SessionStore(AsyncMethods):
         # Of what others have merged in this request knows nothing, so it must not remove that either.
         self._document, self._stored, self._session_key = document, data, document.token
         self._written = time.monotonic(), ends_in
-        self._over = False
+        self._over = self._removed = False
 
     def _was_just_written(self, ends_in: int) -> bool:
         """Whether the store would count the same second of its end."""
@@ -253,6 +276,8 @@ class SessionStore(AsyncMethods):
         """Whether nobody is told that it could not be saved: pages are shown, but no log-out is claimed."""
         if not configured().anonymous_on_outage:
             return False
+        if self._removed and not apps.is_installed("django.contrib.auth"):
+            return False  # that may be how people log out here
         data = self._data(load=False)
         known = None if self._document is None else self._document.id
         cleared = self._document is None and self._outage is None and self.session_key is not None

@@ -24,6 +24,7 @@ from ..client import SessionsClient
 from ..documents import name_of
 from ..errors import ConfigurationError, SessionEnded
 from ..web import Device, SessionStorage
+from ..web.cookies import vary_on_cookie
 from .errors import ANSWERED, answer_instead, current, ours, register
 from .session import FlaskSession, TaggedCodec
 from .settings import Settings, client_from
@@ -124,7 +125,8 @@ class MemSessionInterface(SessionInterface):
         session = ours(session)
         session.answering = False
         if session.accessed:
-            response.vary.add("Cookie")
+            headers = response.headers
+            headers["Vary"] = vary_on_cookie(headers.get("Vary"))
         try:
             cookie = self._save(app, session)
         except ANSWERED as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -11,7 +10,7 @@ from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionMixin
 
 from ..errors import StoreUnavailable
-from ..web.session import Codec, Loaded, Pending, Session
+from ..web.session import Loaded, Pending, Session
 
 _PERMANENT = "_permanent"
 # Where Flask keeps the messages of `flash`, and from where it removes them.
@@ -64,35 +63,26 @@ class FlaskSession(Session, SessionMixin):
     nothing but `permanent` counts as empty.
     """
 
-    def __init__(
-        self,
-        load: Callable[[], Loaded],
-        *,
-        token: str | None = None,
-        ip: str | None = None,
-        sent: bool = False,
-        codec: Codec | None = None,
-    ) -> None:
-        super().__init__(load, token=token, ip=ip, sent=sent, codec=codec)
-        #: The cookie as the visitor sent it, and whether it may have to last longer or shorter from now on.
-        self.cookie: str | None = None
-        self.cookie_life_changed = False
-        #: Under which key the user is found that it belongs to.
-        self.user_key: str | None = None
-        #: Whether nobody has said which key that is: then whatever is removed may be a log-out.
-        self.wary = False
-        #: Whether the response is being made: what cannot be read then, is told when it is saved.
-        self.answering = False
-        #: The outage that kept it from being read, and whether the view was told.
-        self.failure: StoreUnavailable | None = None
-        self.told = False
-        #: Whether saving it has failed, and an error is being answered.
-        self.given_up = False
-        self._seen = False
-        self._modified: bool | None = None
-        self._bound_by_hand = False
-        self._followed = False
-        self.left = False  # whether this request logs out, as far as one can know
+    #: The cookie as the visitor sent it, and whether it may have to last longer or shorter from now on.
+    cookie: str | None = None
+    cookie_life_changed = False
+    #: Under which key the user is found that it belongs to.
+    user_key: str | None = None
+    #: Whether nobody has said which key that is: then whatever is removed may be a log-out.
+    wary = False
+    #: Whether the response is being made: what cannot be read then, is told when it is saved.
+    answering = False
+    #: The outage that kept it from being read, and whether the view was told.
+    failure: StoreUnavailable | None = None
+    told = False
+    #: Whether saving it has failed, and an error is being answered.
+    given_up = False
+    #: Whether this request logs out, as far as one can know.
+    left = False
+
+    _modified: bool | None = None
+    _bound_by_hand = False
+    _followed = False
 
     # ------------------------------------------------------------------------------ as Flask has it
 

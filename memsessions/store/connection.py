@@ -255,16 +255,14 @@ class Connection:
         return line + end
 
     def _chunk(self, deadline: float, most: int) -> bytes:
-        # TLS may hold bytes that the socket does not show: there, ask first and wait after.
-        ask_first = self._tls
         while True:
-            # What is there already is taken: it may be this process that was late to look.
-            if not ask_first and not self._wait_in(max(0.0, deadline - time.monotonic()) * 1000):
-                raise DeadlinePassed
-            ask_first = False
+            # Ask first and wait after: a server nearby has often answered by now, TLS may hold bytes that the
+            # socket does not show, and what is there is taken: it may be this process that was late to look.
             try:
                 chunk = self.sock.recv(most)
             except _WOULD_BLOCK:
+                if not self._wait_in(max(0.0, deadline - time.monotonic()) * 1000):
+                    raise DeadlinePassed from None
                 continue
             if not chunk:
                 raise Broken("the server closed the connection")

@@ -194,6 +194,7 @@ class MemoryStore:
         return (
             None if item is None else item.value,
             0 if item is None else item.left,
+            0 if item is None else item.cas,
             None if count is None else count.value,
             0 if count is None else count.left,
         )

@@ -47,7 +47,7 @@ class Count(NamedTuple):
 class Visit(NamedTuple):
     """`Read(key, touch)` and then `Count(counter, touch_counter)`, as one: the most frequent thing there is.
 
-    Answers `(value, left, count, count_left)`; the value is None if there is no item, and the count if
+    Answers `(value, left, cas, count, count_left)`; the value is None if there is no item, and the count if
     there is no counter.
     """
 
@@ -58,7 +58,7 @@ class Visit(NamedTuple):
 
 
 #: What `Visit` answers.
-Visited = tuple["bytes | None", int, "bytes | None", int]
+Visited = tuple["bytes | None", int, int, "bytes | None", int]
 
 
 class Add(NamedTuple):

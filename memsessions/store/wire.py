@@ -79,10 +79,10 @@ def _encode_visit(op: Visit, clock: Clock) -> bytes:
     if touch > _LONGEST_RELATIVE_S:
         touch = _expiry(touch, clock)
     if touch_counter is None:
-        return b"mg %b v t T%d\r\nma %b v t\r\n" % (key, touch, counter)
+        return b"mg %b v t c T%d\r\nma %b v t\r\n" % (key, touch, counter)
     if touch_counter > _LONGEST_RELATIVE_S:
         touch_counter = _expiry(touch_counter, clock)
-    return b"mg %b v t T%d\r\nma %b v t T%d\r\n" % (key, touch, counter, touch_counter)
+    return b"mg %b v t c T%d\r\nma %b v t T%d\r\n" % (key, touch, counter, touch_counter)
 
 
 def _encode_add(op: Add, clock: Clock) -> bytes:
@@ -159,10 +159,10 @@ def _item(lines: _Lines, _op: Any = None) -> Item | None:
 
 def _visit(lines: _Lines, _op: Any) -> Visited:
     value = count = None
-    left = count_left = b"t0"
+    left, cas, count_left = b"t0", b"c0", b"t0"
     head = next(lines)
     if head != b"EN":
-        mark, size, left = head.split()
+        mark, size, left, cas = head.split()
         value = next(lines)
         if mark != b"VA" or len(value) != int(size):
             raise _unexpected(head)
@@ -174,7 +174,7 @@ def _visit(lines: _Lines, _op: Any) -> Visited:
         count = next(lines)
         if len(count) != int(size):
             raise _unexpected(head)
-    return value, int(left[1:]), count, int(count_left[1:])
+    return value, int(left[1:]), int(cas[1:]), count, int(count_left[1:])
 
 
 def _word(answers: dict[bytes, Any]) -> Callable[[_Lines, Any], Any]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from ..changes import KEEP, Changes, applied, differences, same
+from ..changes import KEEP, SCALARS, Changes, applied, differences, same
 from ..documents import Document, check_user
 from ..errors import InvalidValue, StoreUnavailable
 from ..plain import STRICT, plain
@@ -63,6 +63,17 @@ class Session(MutableMapping[str, Any]):
     Keys are strings that do not begin with `~`. Values that JSON cannot hold are refused when it is saved.
     """
 
+    # How each begins.
+    _loaded: Loaded | None = None
+    _destroyed = False
+    _ending = False
+    _seen = False  # whether anything was asked of it but its data
+    _looked_at = False  # whether it has its data
+    _regenerate = False
+    _delete_old = True
+    _user: Any = KEEP
+    _cleared = False
+
     def __init__(
         self,
         load: Callable[[], Loaded],
@@ -78,26 +89,21 @@ class Session(MutableMapping[str, Any]):
         self.shown_token = token
         self.sent = sent
         self.ip = ip
-        self._loaded: Loaded | None = None
-        self._destroyed = self._ending = False
-        self._seen = False  # whether anything was asked of it but its data
         self._set_data({}, {}, {})
-        self._decoded = False
-        self._forget_moves()
 
     def _set_data(self, base: dict[str, Any], data: dict[str, Any], flashed: dict[str, Any]) -> None:
         self._base = base  # what this session knows to be stored
         self._data = data
+        self._untouched = set(data)  # the keys whose values are as stored: most requests look at few
         self._assigned: set[str] = set()  # the keys that were given a value
         self._saving: Changes = {}
         self._flashed = flashed  # in the last request
         self._flashing: dict[str, Any] = {}  # in this one
-        self._decoded = True
 
     def _forget_moves(self) -> None:
         self._regenerate = False
         self._delete_old = True
-        self._user: Any = KEEP
+        self._user = KEEP
         self._cleared = False
 
     # ------------------------------------------------------------------------------------- state
@@ -154,17 +160,24 @@ class Session(MutableMapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         self._look()
-        return self._data[key] if key in self._data else self._flashed[key]
+        if key not in self._data:
+            return self._flashed[key]
+        if key in self._untouched:
+            self._data[key] = self._own(self._data[key])
+            self._untouched.remove(key)
+        return self._data[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._look()
         _check_key(key)
+        self._untouched.discard(key)
         self._assigned.add(key)
         self._data[key] = value
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
             raise KeyError(key)
+        self._untouched.discard(key)
         self._data.pop(key, None)
         self._flashed.pop(key, None)
 
@@ -180,11 +193,16 @@ class Session(MutableMapping[str, Any]):
         self._look()
         return key in self._data or key in self._flashed
 
+    def get(self, key: str, default: Any = None) -> Any:
+        """As that of a dict."""
+        return self[key] if key in self else default  # noqa: SIM401  this is the `get` that is meant
+
     def clear(self) -> None:
         """Remove all data; its user stays, see `bind` and `destroy`."""
         self._look()
         self._cleared = True  # which is how some log out
         self._data, self._flashed, self._flashing = {}, {}, {}
+        self._untouched.clear()
 
     def set(self, key: str, value: Any) -> None:
         """The same as `session[key] = value`."""
@@ -236,7 +254,7 @@ class Session(MutableMapping[str, Any]):
     def destroy(self) -> None:
         """End it when it is saved. What is put into it after this goes into a new session of nobody's."""
         self._loaded = Loaded()
-        self._destroyed = self._ending = True
+        self._destroyed = self._ending = self._looked_at = True
         self._set_data({}, {}, {})
         self._forget_moves()
 
@@ -250,11 +268,12 @@ class Session(MutableMapping[str, Any]):
 
     def opened(self) -> Loaded:
         """What the store says of it; asked once. Raises `StoreUnavailable` if it could not be asked then."""
-        if self._loaded is None:
-            self._loaded = self._load()
-        if self._loaded.outage is not None and self._loaded.raises:
-            raise self._loaded.outage
-        return self._loaded
+        loaded = self._loaded
+        if loaded is None:
+            loaded = self._loaded = self._load()
+        if loaded.outage is not None and loaded.raises:
+            raise loaded.outage
+        return loaded
 
     def pending(self) -> Pending | None:
         """What is to be saved, or None."""
@@ -262,7 +281,7 @@ class Session(MutableMapping[str, Any]):
             return None
         document, outage, _ = self.opened()
         changes = self._saving = self._changes()
-        emptied = self._decoded and not self._data and not self._flashing
+        emptied = self._looked_at and not self._data and not self._flashing
         move = self._regenerate, self._delete_old, self._user
         pending = Pending(document, changes, emptied, self._ending, *move, outage)
         return pending if changes or self._ending or pending.moving or self._lost else None
@@ -305,29 +324,32 @@ class Session(MutableMapping[str, Any]):
     @property
     def _noted(self) -> bool:
         """Whether there can be anything to save."""
-        return self._decoded or self._regenerate or self._user is not KEEP
+        return self._looked_at or self._regenerate or self._user is not KEEP
 
     def _asked(self) -> Loaded:
         self._seen = True
         return self.opened()
 
     def _look(self) -> None:
-        """Decode its data."""
-        if self._decoded:
+        """Have its data."""
+        if self._looked_at:
             return
         document = self.opened().document
-        base = {} if document is None else document.stored
-        data = {} if document is None else document.data
-        flashed = self._from_json(data.pop(_FLASHED, {}))
-        self._set_data(dict(base), self._from_json(data), flashed)
+        base = {} if document is None else dict(document.stored)
+        data = dict(base)
+        flashed = data.pop(_FLASHED, {})
+        self._set_data(base, data, {key: self._own(value) for key, value in flashed.items()})
+        self._looked_at = True
 
     def _changes(self) -> Changes:
-        if not self._decoded:
+        if not self._looked_at:
             return {}
-        after = {key: self._json(key, value) for key, value in self._data.items()}
+        untouched = self._untouched
+        before = {key: value for key, value in self._base.items() if key not in untouched}
+        after = {key: self._json(key, value) for key, value in self._data.items() if key not in untouched}
         if self._flashing:
             after[_FLASHED] = {key: self._dumped(value) for key, value in self._flashing.items()}
-        return differences(self._base, after)
+        return differences(before, after)
 
     def _json(self, key: str, value: Any) -> Any:
         """What stands for a value. That it has not changed is found out faster than by coding it."""
@@ -340,10 +362,10 @@ class Session(MutableMapping[str, Any]):
     def _dumped(self, value: Any) -> Any:
         return value if self._codec is None else self._codec.dump(value)
 
-    def _from_json(self, values: dict[str, Any]) -> dict[str, Any]:
-        if self._codec is None:
-            return values
-        return {key: self._codec.load(value) for key, value in values.items()}
+    def _own(self, value: Any) -> Any:
+        """A stored value as the application may have it: decoded, and a copy that it may change."""
+        copy = value if type(value) in SCALARS else orjson.loads(orjson.dumps(value))
+        return copy if self._codec is None else self._codec.load(copy)
 
 
 def _check_key(key: object) -> None:

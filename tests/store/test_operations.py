@@ -200,6 +200,9 @@ CASES = {
 def shown(answer: Any) -> Any:
     if isinstance(answer, Item):
         return answer.value, answer.left
+    if isinstance(answer, tuple) and len(answer) == 5:  # of a visit
+        value, left, _cas, count, count_left = answer
+        return value, left, count, count_left
     return [shown(one) for one in answer] if isinstance(answer, list) else answer
 
 
@@ -246,6 +249,13 @@ def test_a_swap_replaces_what_was_read(store: Store, root: bytes) -> None:
     assert outcome is Outcome.DONE
     assert item.value == b"w"
     assert item.left in (59, 60)
+
+
+def test_what_a_visit_read_can_be_swapped(store: Store, root: bytes) -> None:
+    store.run((Add(root, b"v", 100),))
+    ((value, _left, cas, _count, _count_left),) = store.run((Visit(root, root + b"n", 60, 70),))
+    assert (value, cas) == (b"v", cas_of(store, root))
+    assert store.run((Swap(root, b"w", 60, cas),)) == [Outcome.DONE]
 
 
 CHANGES: dict[str, Callable[[bytes], Batch]] = {

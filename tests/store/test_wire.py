@@ -55,8 +55,8 @@ def no_clock() -> int:
         (Read(b"k", 0), b"mg k v t c T0\r\n"),
         (Count(b"k"), b"ma k v t\r\n"),
         (Count(b"k", 60), b"ma k v t T60\r\n"),
-        (Visit(b"k", b"n", 60, 70), b"mg k v t T60\r\nma n v t T70\r\n"),
-        (Visit(b"k", b"n", 60, None), b"mg k v t T60\r\nma n v t\r\n"),
+        (Visit(b"k", b"n", 60, 70), b"mg k v t c T60\r\nma n v t T70\r\n"),
+        (Visit(b"k", b"n", 60, None), b"mg k v t c T60\r\nma n v t\r\n"),
         (Add(b"k", b"ab", 60), b"add k 0 60 2\r\nab\r\n"),
         (Add(b"k", b"", 0), b"add k 0 0 0\r\n\r\n"),
         (Append(b"k", b"abc"), b"append k 0 0 3\r\nabc\r\n"),
@@ -89,7 +89,7 @@ def test_a_life_of_more_than_30_days_is_sent_as_a_date(life: int) -> None:
     )
     expiries = (NOW + life,) * 6
     assert encode(batch, clock) == (
-        b"mg k v t c T%d\r\nma k v t T%d\r\nmg k v t T%d\r\nma n v t T%d\r\n"
+        b"mg k v t c T%d\r\nma k v t T%d\r\nmg k v t c T%d\r\nma n v t T%d\r\n"
         b"add k 0 %d 1\r\nv\r\ncas k 0 %d 1 1\r\nv\r\n" % expiries
     )
 
@@ -111,11 +111,11 @@ def test_a_life_of_30_days_is_sent_as_it_is() -> None:
         (Read(b"k"), b"EN\r\n", None),
         (Count(b"k"), b"VA 2 t60\r\n10\r\n", Item(b"10", 60, 0)),
         (Count(b"k"), b"NF\r\n", None),
-        (Visit(b"k", b"n", 9, 9), b"VA 2 t60\r\nab\r\nVA 1 t5\r\n7\r\n", (b"ab", 60, b"7", 5)),
-        (Visit(b"k", b"n", 9, 9), b"VA 0 t-1\r\n\r\nVA 1 t-1\r\n7\r\n", (b"", -1, b"7", -1)),
-        (Visit(b"k", b"n", 9, 9), b"EN\r\nVA 1 t5\r\n7\r\n", (None, 0, b"7", 5)),
-        (Visit(b"k", b"n", 9, 9), b"VA 2 t60\r\nab\r\nNF\r\n", (b"ab", 60, None, 0)),
-        (Visit(b"k", b"n", 9, 9), b"EN\r\nNF\r\n", (None, 0, None, 0)),
+        (Visit(b"k", b"n", 9, 9), b"VA 2 t60 c7\r\nab\r\nVA 1 t5\r\n7\r\n", (b"ab", 60, 7, b"7", 5)),
+        (Visit(b"k", b"n", 9, 9), b"VA 0 t-1 c7\r\n\r\nVA 1 t-1\r\n7\r\n", (b"", -1, 7, b"7", -1)),
+        (Visit(b"k", b"n", 9, 9), b"EN\r\nVA 1 t5\r\n7\r\n", (None, 0, 0, b"7", 5)),
+        (Visit(b"k", b"n", 9, 9), b"VA 2 t60 c7\r\nab\r\nNF\r\n", (b"ab", 60, 7, None, 0)),
+        (Visit(b"k", b"n", 9, 9), b"EN\r\nNF\r\n", (None, 0, 0, None, 0)),
         (Add(b"k", b"", 0), b"STORED\r\n", True),
         (Add(b"k", b"", 0), b"NOT_STORED\r\n", False),
         (Append(b"k", b""), b"STORED\r\n", True),
@@ -300,8 +300,8 @@ def is_answer(op: Operation, answer: Any) -> bool:
     if isinstance(op, (Read, Count)):
         return is_item(answer)
     if isinstance(op, Visit):
-        value, left, count, count_left = answer
-        return is_item((value or b"", left, 0)) and is_item((count or b"", count_left, 0))
+        value, left, cas, count, count_left = answer
+        return is_item((value or b"", left, cas)) and is_item((count or b"", count_left, 0))
     if isinstance(op, (Add, Append)):
         return isinstance(answer, bool)
     if isinstance(op, (Swap, Delete)):
@@ -335,8 +335,8 @@ def test_a_real_reply_is_understood(real_exchange: tuple[Batch, bytes]) -> None:
     assert all(map(is_answer, batch, answers))
     counted, value = answers[2], answers[7]
     assert (counted.value, value.value, value.left) == (b"10", b'["a",{"k":"v"}]more', -1)
-    assert [(visited[0], visited[2]) for visited in answers[9:12]] == [
-        *((value.value, b"11"), (None, b"12"), (None, None))
+    assert [(seen, cas, count) for seen, _left, cas, count, _count_left in answers[9:12]] == [
+        *((value.value, value.cas, b"11"), (None, 0, b"12"), (None, 0, None))
     ]
     assert answers[12] is Outcome.CHANGED
     peeked, lefts, sizes, *deletions = answers[15:]

@@ -59,8 +59,8 @@ class Stepped:
         if isinstance(op, Visit):
             item = self._one(Read(op.key, op.touch), deadline)
             count = self._one(Count(op.counter, op.touch_counter), deadline)
-            value, left = (None, 0) if item is None else item[:2]
-            return (value, left, None, 0) if count is None else (value, left, *count[:2])
+            seen = (None, 0, 0) if item is None else item
+            return (*seen, None, 0) if count is None else (*seen, *count[:2])
         if isinstance(op, (DeleteMany, LeftMany, PeekMany)):
             return [self._one(type(op)(op.prefix, (name,)), deadline)[0] for name in op.names]
         return self._one(op, deadline)

@@ -150,6 +150,34 @@ def test_what_changes_while_the_body_is_sent_is_stored_before_its_end(
     assert seen == [2, 2, 3]
 
 
+@pytest.mark.parametrize("kind", ["pathsend", "zerocopysend"])
+def test_a_file_that_the_server_sends_by_itself_is_the_end_of_a_response(
+    storage: SessionStorage, cookie: str, kind: str
+) -> None:
+    """As Starlette's `FileResponse` has it sent, where the server can do so."""
+    seen: list[Any] = []
+    app = page(START, setting("seen", 2), {"type": f"http.response.{kind}", "path": "/page", "file": 3})
+
+    async def main() -> None:
+        def look(_message: Message) -> None:
+            seen.append(data(storage, cookie)["seen"])
+
+        done = await exchange(SessionMiddleware(app, storage), scope("http", cookie), on_send=look)
+        assert done.error is None
+
+    anyio.run(main)
+    assert seen == [1, 2]
+
+
+def test_what_comes_before_the_response_is_passed_on_and_the_cookie_goes_with_the_response(
+    storage: SessionStorage,
+) -> None:
+    hint: Message = {"type": "http.response.early_hint", "links": [b"</style.css>; rel=preload"]}
+    done = serve(SessionMiddleware(page(hint, setting("seen", 1), START, END), storage))
+    assert done.sent.pop(0) == hint
+    assert data(storage, done.cookie) == {"seen": 1}
+
+
 def test_what_was_saved_once_is_not_saved_again(storage: SessionStorage) -> None:
     """Though a tuple has become a list in the store."""
     done = serve(SessionMiddleware(page(setting("pair", (1, 2)), START, MORE, END), storage))
@@ -200,6 +228,31 @@ def test_nothing_is_saved_of_an_application_that_raises(storage: SessionStorage,
         assert data(storage, cookie) == {"seen": kept}
     done = serve(SessionMiddleware(page(setting("seen", 2), raising), storage))
     assert (done.sent, len(storage.client.soapp(APP))) == ([], 1)
+
+
+def test_what_changed_before_a_visitor_left_in_the_middle_is_saved(
+    storage: SessionStorage, cookie: str
+) -> None:
+    """The application is told by an exception where it sends; Starlette raises another one then."""
+
+    def gone(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        await send(START)
+        scope["session"]["seen"] = 2
+        try:
+            await send(MORE)
+        except OSError:
+            raise Boom from None
+
+    async def main() -> None:
+        done = await exchange(SessionMiddleware(app, storage), scope("http", cookie), on_send=gone)
+        assert isinstance(done.error, Boom)
+
+    anyio.run(main)
+    assert data(storage, cookie) == {"seen": 2}
 
 
 # --------------------------------------------------------------------------------------- the headers
@@ -290,6 +343,13 @@ def test_without_a_store_the_answer_is_503_and_the_log_says_why(
     ours = [record for record in caplog.records if record.name == "memsessions.web"]
     assert [record.levelno for record in ours] == [logging.ERROR] * 2
     assert cookie not in caplog.text
+
+
+def test_a_refusal_of_head_has_no_body(down: SessionStorage) -> None:
+    """Not every server leaves it out."""
+    app = SessionMiddleware(page(setting("key", 1), START, END), down)
+    head, get = serve(app, method="HEAD"), serve(app)
+    assert (head.status, head.body, head.start) == (503, b"", get.start)
 
 
 def test_a_store_that_is_full_is_503_too(make_client: MakeClient) -> None:

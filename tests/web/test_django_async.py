@@ -14,7 +14,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.test import AsyncClient, override_settings
 
 from memsessions import SessionsClient, StoreUnavailable
-from memsessions.django import SessionStore, client
+from memsessions.django import SessionStore, client, devices, end_all, end_device, end_others
 
 from ..conftest import OnMemcached
 from ..support.memcached import Memcached
@@ -132,6 +132,10 @@ def test_the_others_refuse_to_wait_in_an_event_loop() -> None:
             SessionStore.clear_expired,
             lambda: session.exists(key),
             lambda: SessionStore(key)["key"],
+            lambda: devices(USER),
+            lambda: end_device(USER, "handle"),
+            lambda: end_others(session),
+            lambda: end_all(USER),
         ):
             with pytest.raises(SynchronousOnlyOperation):
                 call()

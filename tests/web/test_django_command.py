@@ -43,7 +43,7 @@ def test_a_users_sessions_are_listed_for_people() -> None:
     key = session_of(USER).session_key
     session_of("another")
     first, second, *rest = manage("list", USER).splitlines()
-    assert first == f"1 sessions of {USER}"
+    assert first == f"1 session of {USER}"
     assert "idle 0 s" in second
     assert rest == []
     assert str(key) not in second
@@ -79,7 +79,7 @@ def test_a_user_who_is_not_known_any_more_can_be_named_by_primary_key() -> None:
         manage("end", "nobody")
     assert caught.value.returncode == 1
     session_of("nobody")
-    assert manage("end", "nobody", "--pk") == "1 sessions of nobody ended\n"
+    assert manage("end", "nobody", "--pk") == "1 session of nobody ended\n"
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,14 @@ def test_a_user_who_is_not_known_any_more_can_be_named_by_primary_key() -> None:
 def test_bad_usage_is_an_error(arguments: list[str]) -> None:
     with pytest.raises(CommandError):
         manage(*arguments)
+
+
+@pytest.mark.parametrize("user", ["", "x" * 129])
+@pytest.mark.parametrize("action", ["list", "end"])
+def test_what_cannot_be_a_user_is_no_outage(action: str, user: str) -> None:
+    with pytest.raises(CommandError, match="id") as caught:
+        manage(action, user, "--pk")
+    assert caught.value.returncode == 1
 
 
 @pytest.mark.parametrize("action", ["list", "end"])

@@ -127,6 +127,6 @@ def test_people_log_in_see_their_sessions_and_end_them(example: Example, session
     assert "Your active sessions" in bob.get("/")
 
     ended = manage("memsessions", "end", "bob")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "1 sessions of bob ended\n", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "1 session of bob ended\n", "")
     assert "Log in" in bob.get("/")
     assert sessions.soapp("example") == []

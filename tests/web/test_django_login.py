@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -102,6 +104,16 @@ def test_djangos_test_client_logs_in_and_out(sessions: SessionsClient) -> None:
     assert sessions.soid(APP, USER) == []
     browser.force_login(Person.objects.get_by_natural_key(OTHER))
     assert user_of(browser) == OTHER
+
+
+def test_djangos_test_client_prepares_sessions() -> None:
+    """As its manual has it: the first look makes one, and the cookie stays that of it."""
+    browser = Client()
+    session = browser.session
+    session["draft"] = "Hello"
+    session.save()
+    assert visit(browser, "read", key="draft") == "Hello"
+    assert browser.session["draft"] == "Hello"
 
 
 def test_who_logs_in_again_keeps_the_session() -> None:
@@ -259,6 +271,67 @@ def test_by_the_anonymous_policy_nobody_is_logged_in_by_hand_or_out_by_clearing(
         with pytest.raises(StoreUnavailable):
             session.save()
     assert SessionStore(key)["draft"] == "Hello"
+
+
+def test_what_was_empty_by_an_outage_never_takes_the_place_of_what_is_stored(
+    on_memcached: OnMemcached,
+) -> None:
+    """Whoever loads by hand when the outage is over has still no data to write."""
+    key = key_of(logged_in())
+    with override_settings(MEMSESSIONS={"servers": "127.0.0.1:1", "wipe": 0, "on_outage": "anonymous"}):
+        session = SessionStore(key)
+        assert session.get("draft") is None
+    with sessions_on(on_memcached, app=APP, on_outage="anonymous"):
+        assert session.load()["draft"] == "Hello"
+        session["draft"] = "lost"
+        session.save()
+        assert SessionStore(key)["draft"] == "Hello"
+        assert SessionStore(key)[SESSION_KEY] == USER
+
+
+@pytest.mark.parametrize("how", ["del", "pop", "apop"])
+@pytest.mark.parametrize("known", [True, False], ids=["read before", "not read"])
+def test_without_djangos_users_whatever_is_removed_may_be_a_log_out(
+    on_memcached: OnMemcached, how: str, known: bool
+) -> None:
+    """Its manual has `del request.session["member_id"]`; no page may say that it worked if it did not."""
+    setting: dict[str, Any] = {"on_outage": "anonymous", "app": APP}
+    down = override_settings(MEMSESSIONS={"servers": "127.0.0.1:1", "wipe": 0, **setting})
+    with (
+        override_settings(INSTALLED_APPS=["memsessions.django"]),
+        sessions_on(on_memcached, **setting),
+    ):
+        stored = SessionStore()
+        stored.update({"member_id": 1, "seen": 1, "_messages": "[]"})
+        stored.save()
+        session = SessionStore(stored.session_key)
+        if known:
+            assert session["member_id"] == 1
+        with down:
+            session.pop("_messages", None)
+            session["seen"] = 2
+            session.save()  # which is lost
+            if how == "apop":
+                asyncio.run(session.apop("member_id", None))
+            elif how == "pop":
+                session.pop("member_id", None)
+            else:
+                with contextlib.nullcontext() if known else pytest.raises(KeyError):
+                    del session["member_id"]
+            assert session.modified
+            with pytest.raises(StoreUnavailable):
+                session.save()
+        assert SessionStore(stored.session_key)["member_id"] == 1
+
+
+def test_with_djangos_users_what_else_is_removed_is_lost(on_memcached: OnMemcached) -> None:
+    with sessions_on(on_memcached, app=APP, on_outage="anonymous"):
+        session = SessionStore(key_of(logged_in()))
+        assert session["draft"] == "Hello"
+        with override_settings(MEMSESSIONS={"servers": "127.0.0.1:1", "wipe": 0, "on_outage": "anonymous"}):
+            del session["draft"]
+            session.save()
+        assert SessionStore(session.session_key)["draft"] == "Hello"
 
 
 def test_by_the_anonymous_policy_a_strangers_cookie_stands_for_nothing() -> None:

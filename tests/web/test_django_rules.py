@@ -186,6 +186,19 @@ def test_a_request_that_saves_twice_does_not_undo_what_came_in_between() -> None
     assert data(session) == {"key": 3, "other": 1}
 
 
+def test_who_loads_by_hand_does_not_undo_what_came_in_between() -> None:
+    """As some do to look at what is stored, while the session goes on with the data it has."""
+    session = again(stored(key=1))
+    assert session["key"] == 1
+    other = again(session)
+    other["other"] = 1
+    other.save()
+    assert session.load() == {"key": 1, "other": 1}
+    session["key"] = 2
+    session.save()
+    assert data(session) == {"key": 2, "other": 1}
+
+
 def test_the_last_one_to_change_a_key_wins() -> None:
     first = stored(key=1)
     second = again(first)

@@ -78,6 +78,39 @@ def test_what_the_setting_does_not_say_is_taken_from_the_environment(
         configure(None)
 
 
+def test_app_and_policy_are_taken_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMSESSIONS_APP", "from-env")
+    monkeypatch.setenv("MEMSESSIONS_ON_OUTAGE", "anonymous")
+    made, said = configure(None), configure({"app": "said", "on_outage": "raise"})
+    with made.client, said.client:
+        assert (made.app, made.anonymous_on_outage) == ("from-env", True)
+        assert (said.app, said.anonymous_on_outage) == ("said", False)
+
+
+def test_keys_are_taken_from_the_environment_too(
+    on_memcached: OnMemcached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who says that data is to be encrypted does not find it in the open; several stand after commas."""
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    with sessions_on(on_memcached, encryption_key=old):
+        session = SessionStore()
+        session["rosebud"] = "sledge"
+        session.save()
+    monkeypatch.setenv("MEMSESSIONS_ENCRYPTION_KEY", f"{new}, {old}")
+    with sessions_on(on_memcached):
+        session = SessionStore(session.session_key)
+        assert session["rosebud"] == "sledge"
+        session["more"] = "sledges"
+        session.save()
+    assert not any(b"sledge" in value for value in contents(on_memcached).values())
+    with sessions_on(on_memcached, encryption_key=new):
+        assert SessionStore(session.session_key)["more"] == "sledges"
+    monkeypatch.setenv("MEMSESSIONS_ENCRYPTION_KEY", "rosebud")
+    with pytest.raises(ImproperlyConfigured, match="encryption_key: number 1 is no key") as caught:
+        configure(None)
+    assert "rosebud" not in str(caught.value)
+
+
 def test_a_pymemcache_client_brings_its_own_server(
     on_memcached: OnMemcached, monkeypatch: pytest.MonkeyPatch
 ) -> None:

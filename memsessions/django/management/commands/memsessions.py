@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS
 
-from ....errors import LogoutIncomplete, MemsessionsError
+from ....errors import LogoutIncomplete, MemsessionsError, ValidationError
 from ...devices import Device, devices, end_all, end_device, user_id
 
 EXIT_UNAVAILABLE = 3
@@ -51,6 +51,8 @@ class Command(BaseCommand):
         except LogoutIncomplete as error:
             done = f"{error.killed} of the sessions ended, some may live. Call it again. {error}"
             raise CommandError(done, returncode=EXIT_UNAVAILABLE) from error
+        except ValidationError as error:
+            raise CommandError(str(error)) from error
         except MemsessionsError as error:
             raise CommandError(str(error), returncode=EXIT_UNAVAILABLE) from error
 
@@ -69,7 +71,7 @@ class Command(BaseCommand):
         if as_json:
             self.stdout.write(json.dumps(found))
             return
-        self.stdout.write(f"{len(found)} sessions of {name}")
+        self.stdout.write(_counted(len(found), name))
         for device in found:
             line = f"{device['handle']}  {device['ip']:<15}  idle {device['idle']} s  {device['last_seen']}"
             self.stdout.write(line)
@@ -78,4 +80,8 @@ class Command(BaseCommand):
         ended = end_all(user) if handle is None else int(end_device(user, handle))
         if handle is not None and not ended:
             raise CommandError(f"{name} has no such session")
-        self.stdout.write(json.dumps({"ended": ended}) if as_json else f"{ended} sessions of {name} ended")
+        self.stdout.write(json.dumps({"ended": ended}) if as_json else f"{_counted(ended, name)} ended")
+
+
+def _counted(sessions: int, name: str) -> str:
+    return f"{sessions} session{'' if sessions == 1 else 's'} of {name}"
