@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -164,8 +165,7 @@ def test_the_arithmetic_of_memory_is_shown() -> None:
     assert finding is not None
     assert finding.says == (
         "12,000 sessions take 4.7 MiB, 410 bytes each with their index; 52 MiB of 64 MiB are free"
-        " (7.3 MiB are kept for items of other sizes): at this size, and 196 bytes lost to each as indexes"
-        " grow, it is full at about 100,000 sessions."
+        " (7.3 MiB are kept for items of other sizes): at this size it is full at about 100,000 sessions."
     )
 
 
@@ -174,6 +174,27 @@ def test_what_to_do_about_memory_comes_with_its_arithmetic() -> None:
     finding = server.memory(found(slabs=slabs, contents=holding(100_000)))
     assert finding is not None
     assert finding.mend == "Give it more memory: -m 128. That holds about 220,000 sessions."
+
+
+@pytest.mark.parametrize(
+    ("limit", "free", "sessions", "held"),
+    [
+        (64, 49_732_840, 12_000, 98_298),
+        (256, 201_981_896, 100_000, 440_050),
+        (1024, 537 * MIB, 1_000_000, 2_613_478),
+    ],
+)
+def test_the_arithmetic_is_that_of_servers_that_were_filled(
+    limit: int, free: int, sessions: int, held: int
+) -> None:
+    """`held` is what a memcached 1.6.18 of so many MiB held, `free` its room when it held `sessions`."""
+    slabs = pages(limit * MIB - free, (367, sessions, 0))
+    stats = {"limit_maxbytes": limit * MIB, "curr_items": 2 * sessions}
+    finding = server.memory(found(stats, slabs=slabs, contents=holding(sessions)))
+    assert finding is not None
+    match = re.search(r"full at about ([0-9,]+) sessions", finding.says)
+    assert match is not None
+    assert int(match[1].replace(",", "")) == pytest.approx(held, rel=0.06)
 
 
 def test_no_average_is_told_where_other_data_is_counted_with_sessions() -> None:
