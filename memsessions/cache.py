@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import OrderedDict
@@ -56,7 +57,9 @@ class SessionCache(NoCache):
         self._clock = clock
         self._entries: OrderedDict[tuple[str, str], _Cached] = OrderedDict()
         self._drops = 0
-        self._lock = threading.RLock()  # a signal handler may call in the middle of a call
+        # A signal handler may call in the middle of a call: so it is reentrant, and what was there a moment
+        # ago may be gone.
+        self._lock = threading.RLock()
 
     def moment(self) -> int:
         """To be taken before a read, and given to `put` after it."""
@@ -71,10 +74,11 @@ class SessionCache(NoCache):
                 return None
             if cached.ends <= self._clock():
                 self.misses += 1
-                del self._entries[app, token]
+                self._entries.pop((app, token), None)
                 return None
             self.hits += 1
-            self._entries.move_to_end((app, token))
+            with contextlib.suppress(KeyError):
+                self._entries.move_to_end((app, token))
         return _copy(cached.session)
 
     def put(self, app: str, token: str, session: Session, moment: int) -> None:
@@ -84,9 +88,10 @@ class SessionCache(NoCache):
             if moment != self._drops:
                 return
             self._entries[app, token] = _Cached(_copy(session), self._clock() + lifetime)
-            self._entries.move_to_end((app, token))
-            while len(self._entries) > self._size:
-                self._entries.popitem(last=False)
+            with contextlib.suppress(KeyError):
+                self._entries.move_to_end((app, token))
+                while len(self._entries) > self._size:
+                    self._entries.popitem(last=False)
 
     def drop(self, app: str, token: str) -> None:
         """Forget one session."""
@@ -100,7 +105,7 @@ class SessionCache(NoCache):
             self._drops += 1
             for key, cached in list(self._entries.items()):
                 if key[0] == app and id in (None, cached.session["id"]):
-                    del self._entries[key]
+                    self._entries.pop(key, None)
 
     def clear(self) -> None:
         """Forget all sessions."""

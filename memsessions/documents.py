@@ -9,22 +9,22 @@ what is there now. A document that has ended meanwhile stays ended.
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import orjson
 
 from . import validation as check
 from .changes import KEEP, Changes, Marker, applied
 from .errors import InvalidFormat, InvalidValue
+from .handles import handle_of, name_of
 from .plain import plain
 from .reading import Held
 from .record import Record, new_record
 from .sessions import Making, counter_life
 from .store.operations import Item
-from .tokens import ALPHABET, NAME_LENGTH, TAG, Life, hashed, token_life
+from .tokens import ALPHABET, TAG, Life, hashed, token_life
 
 if TYPE_CHECKING:
     from .cache import NoCache
@@ -39,7 +39,6 @@ _IP_MAX = 39
 # is divided by users, stays even.
 _ANONYMOUS = "~"
 _ANONYMOUS_LENGTH = 16
-_NAME = re.compile(rf"[A-Za-z0-9+/]{{{NAME_LENGTH}}}", re.ASCII)
 #: Under this key stands data that is encrypted.
 SEALED = "~"
 
@@ -118,20 +117,10 @@ class Document:
 
 
 class Device(NamedTuple):
-    """One of a user's sessions, and its name in the store, which is of no use to log in."""
+    """One of a user's sessions, and its handle."""
 
-    name: str
+    handle: str
     session: Session
-
-
-def name_of(token: str) -> str:
-    """The name by which the store knows a session; `Documents.devices` shows it."""
-    return hashed(token).decode()
-
-
-def is_name(name: object) -> TypeGuard[str]:
-    """Whether it can be the name of a session in the store."""
-    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 class _Unreadable(Exception):
@@ -199,7 +188,7 @@ class Documents:
         check.check_token(token)
         stored = _plain(data)
         # Whoever is too late has listed the session, too: it must be for the same visitor.
-        user = _ANONYMOUS + name_of(token)[:_ANONYMOUS_LENGTH] if id is None else _user(id)
+        user = _ANONYMOUS + hashed(token).decode()[:_ANONYMOUS_LENGTH] if id is None else _user(id)
         making = self._making(stored, user, ip, token_life(token), None)
         self._sessions()
         adopted = self._fleet.adopt(self._app, token, making, "documents.adopt")
@@ -344,24 +333,24 @@ class Documents:
 
         named = [pair for pairs in self._fleet.on_each(on_node, "documents.devices") for pair in pairs]
         return [
-            Device(name.decode(), session)
+            Device(handle_of(name), session)
             for name, session in sorted(named, key=lambda pair: pair[1]["idle"])
         ]
 
-    def end_device(self, id: str, name: object) -> bool:
-        """End one of a user's sessions by its name. Two round trips.
+    def end_device(self, id: str, handle: object) -> bool:
+        """End one of a user's sessions by its handle. Two round trips.
 
         Returns:
-            Whether there was one of this name that belongs to this user.
+            Whether there was one of this handle that belongs to this user.
         """
         check.check_id(id)
-        if not is_name(name):
+        name = name_of(handle)
+        if name is None:
             return False
-        key = name.encode()
         self._sessions()
 
         def on_node(node: Node) -> bool:
-            return node.app(self._app).sessions.kill_named(key, id)
+            return node.app(self._app).sessions.kill_named(name, id)
 
         try:
             return any(self._fleet.on_each(on_node, "documents.end_device"))

@@ -14,8 +14,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from . import validation as check
-from .documents import is_name
 from .errors import InvalidFormat
+from .handles import handle_of, name_of
 from .nodes import Node
 from .scans import Counted, idle_time
 from .tokens import TAG, hashed
@@ -44,7 +44,7 @@ class Census(NamedTuple):
 
 
 class Named(NamedTuple):
-    """A session, with the server it is on, and its handle: its name there, of no use to log in."""
+    """A session, with the server it is on, and its handle."""
 
     server: str
     handle: str
@@ -156,7 +156,7 @@ def sessions(
             for name, session in named:
                 if dt is None or session["idle"] <= dt:
                     total += 1
-                    yield Named(node.store.server, name.decode(), session)
+                    yield Named(node.store.server, handle_of(name), session)
 
     listed = sorted(found(), key=_idle) if limit is None else heapq.nsmallest(limit, found(), key=_idle)
     return Listing(listed, total)
@@ -179,15 +179,15 @@ def peek(client: SessionsClient, app: str, token: str) -> Named | None:
 def peek_named(client: SessionsClient, app: str, handle: str) -> Named | None:
     """The same by its handle, for which every server is asked."""
     check.check_app(app)
-    if not is_name(handle):
-        raise InvalidFormat("Invalid handle format")
-    name = handle.encode()
+    name = name_of(handle)
+    if name is None:
+        raise InvalidFormat("Invalid handle format: it is 32 hexadecimal digits, as lists show them")
     return next((found for found in _on_each(client, lambda node: _peek(node, app, name)) if found), None)
 
 
 def _peek(node: Node, app: str, name: bytes) -> Named | None:
     peeked = node.app(app).scans.peeked([name], deadline=node.store.deadline())
-    return next((Named(node.store.server, name.decode(), each.session) for each in peeked), None)
+    return next((Named(node.store.server, handle_of(name), each.session) for each in peeked), None)
 
 
 # ------------------------------------------------------------------------------------------ changing

@@ -102,6 +102,9 @@ def _unnamed(server: object) -> Listed:
     if not isinstance(options, Server):
         options = Server(server)  # type: ignore[arg-type]  # checked below
     weight, drain, written = options.weight, options.drain, options.address
+    if isinstance(written, str) and "://" in written and not is_memory(written):
+        scheme = written.partition("://")[0]  # what comes after it may hold a password
+        raise ConfigurationError(f"servers must be {_FORMS}, and none of {scheme}://")
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= _MOST_WEIGHT:
         raise ConfigurationError(
             f"a server's weight must be a number above 0 (drain places no new sessions), not {weight!r}"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
 
 from memsessions import Session
 from memsessions.cache import NoCache, SessionCache
+
+from .support.injection import at_line
 
 APP = "forum"
 
@@ -182,6 +186,29 @@ def test_a_signal_handler_may_use_the_cache_in_the_middle_of_a_call(cache: Sessi
         put(cache, "token")
         assert cache.get(APP, "token") is not None
         cache.drop(APP, "token")
+
+
+def test_a_signal_handler_may_drop_what_a_call_is_just_using(cache: SessionCache, clock: Clock) -> None:
+    """At any line of it."""
+    calls: dict[str, Callable[[], object]] = {
+        "get": lambda: cache.get(APP, "token"),
+        "get, too late": lambda: cache.get(APP, "old"),
+        "put": lambda: put(cache, "token"),
+        "put, one too many": lambda: put(cache, "new"),
+        "drop": lambda: cache.drop(APP, "token"),
+        "drop all": lambda: cache.drop_app(APP),
+    }
+    for name, call in calls.items():
+        for line in count(1):
+            put(cache, "old")
+            clock.now += 11
+            put(cache, "token")
+            put(cache, "other")
+            _, reached = at_line(line, cache.clear, call)
+            if not reached:
+                assert line > 3, name
+                break
+            assert len(cache._entries) <= 3
 
 
 def test_a_child_of_a_fork_does_not_wait_for_the_lock_of_a_thread_of_the_parent(cache: SessionCache) -> None:

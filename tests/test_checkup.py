@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -164,8 +165,7 @@ def test_the_arithmetic_of_memory_is_shown() -> None:
     assert finding is not None
     assert finding.says == (
         "12,000 sessions take 4.7 MiB, 410 bytes each with their index; 52 MiB of 64 MiB are free"
-        " (7.3 MiB are kept for items of other sizes): at this size, and 196 bytes lost to each as indexes"
-        " grow, it is full at about 100,000 sessions."
+        " (7.3 MiB are kept for items of other sizes): at this size it is full at about 100,000 sessions."
     )
 
 
@@ -174,6 +174,27 @@ def test_what_to_do_about_memory_comes_with_its_arithmetic() -> None:
     finding = server.memory(found(slabs=slabs, contents=holding(100_000)))
     assert finding is not None
     assert finding.mend == "Give it more memory: -m 128. That holds about 220,000 sessions."
+
+
+@pytest.mark.parametrize(
+    ("limit", "free", "sessions", "held"),
+    [
+        (64, 49_732_840, 12_000, 98_298),
+        (256, 201_981_896, 100_000, 440_050),
+        (1024, 537 * MIB, 1_000_000, 2_613_478),
+    ],
+)
+def test_the_arithmetic_is_that_of_servers_that_were_filled(
+    limit: int, free: int, sessions: int, held: int
+) -> None:
+    """`held` is what a memcached 1.6.18 of so many MiB held, `free` its room when it held `sessions`."""
+    slabs = pages(limit * MIB - free, (367, sessions, 0))
+    stats = {"limit_maxbytes": limit * MIB, "curr_items": 2 * sessions}
+    finding = server.memory(found(stats, slabs=slabs, contents=holding(sessions)))
+    assert finding is not None
+    match = re.search(r"full at about ([0-9,]+) sessions", finding.says)
+    assert match is not None
+    assert int(match[1].replace(",", "")) == pytest.approx(held, rel=0.06)
 
 
 def test_no_average_is_told_where_other_data_is_counted_with_sessions() -> None:
@@ -231,6 +252,18 @@ def test_other_data_is_pointed_out_from_a_fifth_of_the_items_on(
 )
 def test_item_sizes_have_to_do_for_clients_and_for_indexes(most: int, wanted: int, expected: str) -> None:
     assert status(server.item_size(found({}, {"item_size_max": most}, item_bytes=wanted))) == expected
+
+
+def test_what_would_mend_an_item_size_is_told_in_what_memcached_takes() -> None:
+    finding = server.item_size(found({}, {"item_size_max": 512 * 1024}, item_bytes=MIB + 1))
+    assert finding is not None
+    assert finding.mend == "Start it with -I 2m, or set MEMSESSIONS_MAX_ITEM_BYTES=524288."
+    finding = server.item_size(found({"store_too_large": 2}, item_bytes=MIB // 2))
+    assert status(finding) == "ok"
+    assert finding is not None
+    assert finding.says == (
+        "Items may have 1 MiB; clients here allow 512 KiB. 2 larger ones came, and had to be refused."
+    )
 
 
 # ------------------------------------------------------------------------------- connections, times
@@ -321,7 +354,12 @@ BOTH = {**PASSWORD, "ssl_enabled": "yes"}
         (PASSWORD, FAR, "warning", "does not encrypt: who is in that network can listen in"),
         (BOTH, {**FAR, "protection": TLS}, "ok", "asks for a password, and encrypts"),
         (BOTH, {**PUBLIC, "protection": TLS}, "ok", "encrypts"),
-        (BOTH, {**FAR, "protection": TLS._replace(verified=False)}, "warning", "certificate is not checked"),
+        (
+            BOTH,
+            {**FAR, "protection": TLS._replace(verified=False)},
+            "warning",
+            "own certificate is not checked",
+        ),
         (
             {"ssl_enabled": "yes"},
             {**FAR, "protection": TLS._replace(authenticated=False)},
@@ -332,7 +370,7 @@ BOTH = {**PASSWORD, "ssl_enabled": "yes"}
             {"ssl_enabled": "yes", "ssl_verify_mode": "3"},
             {**FAR, "protection": TLS._replace(authenticated=False)},
             "ok",
-            "encrypts",
+            "asks for a certificate, and encrypts",
         ),
         ({**BOTH, "inter": "NULL"}, {}, "ok", "encrypts"),
         ({}, {"protection": TLS}, "problem", "under the key auth"),
@@ -505,6 +543,20 @@ def test_sessions_and_dead_entries_are_counted(options: tuple[str, ...], make_cl
         assert judged["dead"].says.startswith("Of 60 index entries, 30 are")
         assert judged["apps"].says == "2 apps: forum, shop."
         assert told[-1][0] == told[-1][1] > 0
+
+
+def test_a_crawler_that_was_switched_off_meanwhile_is_none(
+    own_memcached: Memcached, make_client: MakeClient
+) -> None:
+    """The server's settings said that it shows its keys."""
+    rs = make_client(own_memcached.address)
+    rs.create("forum", "alice", "10.0.0.1")
+    asked = facts.ask(rs._nodes[0], MIB)
+    own_memcached.ask(b"lru_crawler disable\r\n", b"\r\n")
+    looked = facts.look_into(rs._nodes[0], asked, lambda _done, _total: None).contents
+    assert looked is not None
+    assert (looked.compared, looked.why_not) == (False, "the server does not show its keys")
+    assert looked.sessions == 1
 
 
 def test_a_damaged_index_is_found_by_both_ways(make_client: MakeClient) -> None:

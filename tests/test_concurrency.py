@@ -28,9 +28,6 @@ from .support.interleaving import Play, step_by_step
 from .support.proxy import Proxy
 from .support.sessions import ips
 
-# The same lines again and again: to measure that they are covered would take longer than to run them.
-pytestmark = pytest.mark.no_cover
-
 APP = "forum"
 USER = "user1234"
 PROCESSES = 8
@@ -192,7 +189,11 @@ few_sessions = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(params=list(SESSIONS.values()), ids=list(SESSIONS))
+# The same lines again and again: to measure that they are covered would take longer than to run them.
+@pytest.fixture(
+    params=[pytest.param(stored, marks=pytest.mark.no_cover) for stored in SESSIONS.values()],
+    ids=list(SESSIONS),
+)
 def stored(request: pytest.FixtureRequest) -> tuple[Listing, bool]:
     found: tuple[Listing, bool] = request.param
     return found

@@ -108,6 +108,15 @@ def test_anything_else_is_refused_with_the_forms_there_are(server: Any) -> None:
         assert '"[::1]:11211", (host, port), "unix:/path" or "memory://"' in str(caught.value)
 
 
+@pytest.mark.parametrize("address", ["redis://:secret@host/0", "memcached://secret:11211"])
+def test_an_address_has_no_scheme_but_that_of_memory(address: str) -> None:
+    """The error shows nothing of what may hold a password."""
+    with pytest.raises(ConfigurationError) as caught:
+        SessionsClient(address, wipe=0)
+    assert "secret" not in str(caught.value)
+    assert '"host:port"' in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "server",
     [

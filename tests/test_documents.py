@@ -23,7 +23,8 @@ from memsessions import (
     ValidationError,
 )
 from memsessions.changes import REMOVED, applied
-from memsessions.documents import Document, Documents, name_of
+from memsessions.documents import Document, Documents
+from memsessions.handles import handle_of_token
 from memsessions.tokens import LENGTH, TAG, Life, new_token, server_tag
 from memsessions.web.encryption import Encryption
 
@@ -225,7 +226,7 @@ def test_what_has_ended_since_it_was_read_is_not_brought_back(
         "killall": lambda: client.killall(APP),
         "expiry": lambda: where.advance(62),
         "move": lambda: documents.move(there(documents.read(made.token)), {}),
-        "end_device": lambda: documents.end_device(USER, name_of(made.token)),
+        "end_device": lambda: documents.end_device(USER, handle_of_token(made.token)),
     }
     end[how]()
     left = len(client.soapp(APP))
@@ -276,7 +277,7 @@ def test_a_read_from_the_clients_cache_sees_what_was_saved_moved_and_ended(
     moved = there(documents.move(there(documents.read(token)), {"a": 3})).token
     assert cached(token) is None
     assert cached(moved) == {"a": 3}
-    documents.end_device(USER, name_of(moved))
+    documents.end_device(USER, handle_of_token(moved))
     assert cached(moved) is None
     token = documents.create({"a": 1}, ttl=60).token
     assert cached(token) == {"a": 1}
@@ -509,7 +510,7 @@ def test_devices_are_the_users_sessions_the_last_used_first(where: Where, docume
     documents.create({}, id="another", ttl=3600)
     documents.read(tokens[0])
     shown = documents.devices(USER)
-    assert [device.name for device in shown] == [name_of(tokens[n]) for n in (0, 2, 1)]
+    assert [device.handle for device in shown] == [handle_of_token(tokens[n]) for n in (0, 2, 1)]
     assert [device.session["ip"] for device in shown] == [f"192.0.2.{n}" for n in (0, 2, 1)]
     assert shown == documents.devices(USER) or where.kind == "memcached"  # which counts its seconds itself
     assert documents.devices("nobody") == []
@@ -517,7 +518,7 @@ def test_devices_are_the_users_sessions_the_last_used_first(where: Where, docume
 
 def test_a_device_is_ended_by_its_name_and_only_for_its_user(documents: Documents) -> None:
     token = documents.create({}, id=USER, ttl=60).token
-    name = name_of(token)
+    name = handle_of_token(token)
     for user, wrong in (("another", name), (USER, token), (USER, ""), (USER, name[:-1]), (USER, name + "\n")):
         assert documents.end_device(user, wrong) is False
     for odd in (None, 5, name.encode(), "é" * 22, "a b" + "c" * 19):
@@ -531,7 +532,7 @@ def test_a_device_is_ended_by_its_name_and_only_for_its_user(documents: Document
 def test_a_device_whose_end_has_come_was_not_ended(where: Where, documents: Documents) -> None:
     token = documents.create({}, id=USER, ttl=600, no_resave=True, ends_in=10).token
     where.advance(12)
-    assert documents.end_device(USER, name_of(token)) is False
+    assert documents.end_device(USER, handle_of_token(token)) is False
 
 
 def test_devices_on_all_servers_are_seen_and_ended(make_client: MakeClient) -> None:
@@ -539,10 +540,12 @@ def test_devices_on_all_servers_are_seen_and_ended(make_client: MakeClient) -> N
     documents = make_client([f"memory://{name}{n}" for n in range(3)]).documents(APP)
     tokens = [documents.create({}, id=USER, ttl=60).token for _ in range(30)]
     assert len({token[TAG] for token in tokens}) == 3
-    assert {device.name for device in documents.devices(USER)} == {name_of(token) for token in tokens}
+    assert {device.handle for device in documents.devices(USER)} == {
+        handle_of_token(token) for token in tokens
+    }
     moved = there(documents.move(there(documents.read(tokens[0])), {})).token
     assert moved[TAG] == tokens[0][TAG]
-    assert all(documents.end_device(USER, name_of(token)) for token in (moved, *tokens[1:]))
+    assert all(documents.end_device(USER, handle_of_token(token)) for token in (moved, *tokens[1:]))
     assert documents.devices(USER) == []
 
 
@@ -650,7 +653,7 @@ def test_each_call_waits_for_as_many_round_trips_as_it_says(
         again, _ = trips(lambda: documents.save(latest, {"a": 3}))  # of its own write it knows no unique
         stale, _ = trips(lambda: documents.save(held, {"b": 1}))
         moved, document = trips(lambda: documents.move(there(documents.read(token)), {"b": 2}, id="other"))
-        device, _ = trips(lambda: documents.end_device("other", name_of(document.token)))
+        device, _ = trips(lambda: documents.end_device("other", handle_of_token(document.token)))
         document = documents.create({}, ttl=3600, no_resave=fixed)
         ended, _ = trips(lambda: documents.end(document.token))
         document = documents.create({}, ttl=3600, no_resave=fixed)

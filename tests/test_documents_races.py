@@ -13,7 +13,8 @@ import pytest
 
 from memsessions import SessionsClient
 from memsessions.changes import REMOVED
-from memsessions.documents import Document, Documents, name_of
+from memsessions.documents import Document, Documents
+from memsessions.handles import handle_of_token
 
 from .conftest import InMemory
 from .support.interleaving import Play
@@ -84,7 +85,7 @@ def end_unchanged(world: World, rs: SessionsClient) -> bool:
 
 
 def end_device(world: World, rs: SessionsClient) -> bool:
-    return rs.documents(APP).end_device(USER, name_of(world.token))
+    return rs.documents(APP).end_device(USER, handle_of_token(world.token))
 
 
 def kill(world: World, rs: SessionsClient) -> bool:

@@ -81,7 +81,7 @@ def test_each_call_of_documents_counts_once_under_its_name(client: SessionsClien
     assert moved is not None
     documents.exists(moved.token)
     (device,) = documents.devices("user")
-    documents.end_device("user", device.name)
+    documents.end_device("user", device.handle)
     documents.end(moved.token)
     documents.end_unchanged(moved)
     documents.adopt(moved.token, {})

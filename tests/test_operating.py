@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from memsessions import InvalidFormat, SessionsClient, StoreUnavailable, index, operating, scans
-from memsessions.documents import name_of
+from memsessions.handles import handle_of_token
 
 from .conftest import MakeClient, OnMemcached, Where, every_where
 from .support.sessions import UNKNOWN
@@ -117,7 +117,7 @@ def test_peek_shows_what_get_would_without_the_access(client: SessionsClient) ->
         assert found is not None
         assert session is not None
         assert {**found.session, "r": 2, "idle": 0, "ttl": 0} == {**session, "idle": 0, "ttl": 0}
-        assert found.handle == name_of(token)
+        assert found.handle == handle_of_token(token)
         client.kill(APP, token)
         assert operating.peek(client, APP, token) is None
         assert operating.peek_named(client, APP, found.handle) is None

@@ -168,7 +168,7 @@ def test_the_first_command_installs_and_shows_the_demo(clone: Path) -> None:
 
 
 def test_the_second_command_runs_the_tests(clone: Path) -> None:
-    """The command as it stands, with pytest told to run one small file of the suite that this test is in.
+    """The command as it stands, with pytest told to run one small file of this suite, in one process.
 
     It finds the packages that it needs. That it installs them where they are not is shown by the gate, which
     is this command on a machine that has nothing yet.
@@ -176,7 +176,7 @@ def test_the_second_command_runs_the_tests(clone: Path) -> None:
     _lend_packages(clone / ".venv")
     if (ROOT / ".mypy_cache").exists():  # what mypy has found of these files it need not find again
         shutil.copytree(ROOT / ".mypy_cache", clone / ".mypy_cache")
-    shown = _run(TEST, clone, PYTEST_ADDOPTS="tests/test_keys.py")
+    shown = _run(TEST, clone, PYTEST_ADDOPTS="tests/test_keys.py --maxprocesses=1")
     assert re.search(r"\d+ passed", shown)
 
 

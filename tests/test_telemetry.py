@@ -84,12 +84,12 @@ def all_calls(rs: SessionsClient) -> list[str]:
     assert moved is not None
     documents.exists(moved.token)
     (device,) = documents.devices(USER)
-    documents.end_device(USER, device.name)
+    documents.end_device(USER, device.handle)
     documents.end(moved.token)
     documents.end_unchanged(moved)
     documents.adopt(moved.token, DATA)
     tokens = [token, rotated["token"], made.token, moved.token]
-    return [USER, IP, "secret", device.name, *tokens]
+    return [USER, IP, "secret", device.handle, *tokens]
 
 
 OPERATIONS = [

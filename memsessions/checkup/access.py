@@ -19,7 +19,8 @@ def access(facts: Facts) -> Finding | None:
     """Whether strangers could read, write and end sessions."""
     if facts.in_memory:
         return None
-    asks = facts.settings.get("auth_enabled_ascii", "no") not in ("no", "") or _wants_certificate(facts)
+    password = facts.settings.get("auth_enabled_ascii", "no") not in ("no", "")
+    asks = password or _wants_certificate(facts)
     if facts.protection.authenticated and facts.settings.get("auth_enabled_ascii") == "no":
         says = (
             "A user name and a password are set here, but it asks for none. It took them for data, and shows"
@@ -33,15 +34,16 @@ def access(facts: Facts) -> Finding | None:
     if here:
         return Finding("access", "ok", f"{where}: from this machine only.")
     crypted = facts.protection.encrypted or (_is_loopback(facts.hosts) and _is_on(facts, "ssl_enabled"))
+    what = "password" if password else "certificate"
     lacks = [] if asks else ["asks for no password"]
     lacks += [] if crypted else ["does not encrypt"]
     if not lacks:
         if facts.protection.encrypted and not facts.protection.verified:
-            says = f"{where}. It asks for a password and encrypts, but its certificate is not checked here."
+            says = f"{where}. It asks for a {what} and encrypts, but its own certificate is not checked here."
             return Finding("access", "warning", says, "Trust its certificate only: MEMSESSIONS_TLS_CA.")
-        return Finding("access", "ok", f"{where}. It asks for a password, and encrypts.")
+        return Finding("access", "ok", f"{where}. It asks for a {what}, and encrypts.")
     says = f"{where}. It {' and '.join(lacks)}: who is in that network can "
-    says += "read, change and end sessions." if not asks else "listen in, to the password, too."
+    says += "listen in, to the password, too." if asks else "read, change and end sessions."
     status: Status = "problem" if public else "warning"
     mend = "Let it listen to loopback (-l 127.0.0.1), or ask for a password inside TLS (-Z, -Y)."
     return Finding("access", status, says, mend)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..index import FULL_BYTES, RECORD_LENGTH
+from ..index import BUCKETS, FULL_BYTES, RECORD_LENGTH
 from ..wording import many, rounded, size, span
 from .facts import Facts
 from .findings import Check, Finding, Status
@@ -23,8 +23,9 @@ _INDEX_ITEMS = 512
 # Room for a bucket of the index that is about to spill.
 _BUCKET_BYTES = FULL_BYTES + 10_000
 # What each session more costs besides its own bytes: the items of the index grow out of one class after the
-# other, and leave their pages behind.
+# other, and leave their pages behind. That ends when an app has so many sessions that its buckets are full.
 _LOST_BYTES = 4 * RECORD_LENGTH
+_INDEXED = BUCKETS * FULL_BYTES // RECORD_LENGTH
 _MANY_CONNECTIONS, _TOO_MANY_CONNECTIONS = 0.8, 0.95
 _FAR_OFF_S = 60
 _SLOW_P50_S, _SLOW_P95_S = 0.010, 0.050
@@ -107,25 +108,30 @@ def memory(facts: Facts) -> Finding | None:
         left += f" ({size(lost)} are kept for items of other sizes)"
     more = -(-2 * limit // (64 * _MIB)) * 64
     mend = f"Give it more memory: -m {more}."
-    if not sessions:
+    if facts.contents is None or not sessions:
         return Finding("memory", status, f"{size(taken)} are used, {left}.", "" if status == "ok" else mend)
     if _others(facts) > _OTHERS_SHARE * (facts.stat("curr_items") or 0):
         says = f"{many(sessions, 'session')} and other data take {size(taken)}; {left}."
         return Finding("memory", status, says, "" if status == "ok" else mend)
-    each = taken / sessions
-    grows = each if facts.in_memory else each + _LOST_BYTES
+    each = max(1.0, taken / sessions)
+    listed = sum(min(report["listed"], _INDEXED) for report in facts.contents.apps.values())
+    growing = _INDEXED * len(facts.contents.apps)
+    full = sessions + _fit(facts, free, each, growing - listed)
     says = (
-        f"{many(sessions, 'session')} take {size(taken)}, {each:,.0f} bytes each with their index; {left}: at"
+        f"{many(sessions, 'session')} take {size(taken)}, {each:,.0f} bytes each with their index; {left}: "
     )
-    says += (
-        " this size"
-        if facts.in_memory
-        else f" this size, and {_LOST_BYTES} bytes lost to each as indexes grow"
-    )
-    says += f", it is full at about {many(rounded(sessions + int(free / grows)), 'session')}."
+    says += f"at this size it is full at about {many(rounded(full), 'session')}."
     if status != "ok":
-        mend += f" That holds about {many(rounded(int(more * _MIB / grows)), 'session')}."
+        then = _fit(facts, more * _MIB, each, growing)
+        mend += f" That holds about {many(rounded(then), 'session')}."
     return Finding("memory", status, says, "" if status == "ok" else mend)
+
+
+def _fit(facts: Facts, free: int, each: float, growing: int) -> int:
+    """How many sessions go into so much memory, if indexes grow with so many of them."""
+    lost = 0 if facts.in_memory else _LOST_BYTES
+    first = min(free / (each + lost), growing)
+    return int(first + (free - first * (each + lost)) / each)
 
 
 def _by_share(free: float) -> Status:
@@ -136,7 +142,7 @@ def _by_share(free: float) -> Status:
 
 def _is_short(facts: Facts) -> bool:
     limit, free = facts.stat("limit_maxbytes"), room(facts)
-    return bool(limit) and free is not None and free / (limit or 1) < _LITTLE_FREE
+    return bool(limit and free is not None and free / limit < _LITTLE_FREE)
 
 
 def evictions(facts: Facts) -> Finding | None:
@@ -196,12 +202,12 @@ def item_size(facts: Facts) -> Finding | None:
             f"Items are at most {size(most)}, and clients here allow {size(wanted)}: a session in between"
             " fails with ItemTooLarge."
         )
-        mend = f"Start it with -I {wanted // 1024}k, or set MEMSESSIONS_MAX_ITEM_BYTES={most}."
+        mend = f"Start it with -I {-(-wanted // _MIB)}m, or set MEMSESSIONS_MAX_ITEM_BYTES={most}."
         return Finding("item-size", "warning", says, mend)
     says = f"Items may have {size(most)}"
     says += "." if most == wanted else f"; clients here allow {size(wanted)}."
     if too_large:
-        says += f" {many(too_large, 'item')} of others were larger."
+        says += f" {many(too_large, 'larger one')} came, and had to be refused."
     return Finding("item-size", "ok", says)
 
 

@@ -7,7 +7,7 @@ import sys
 import click
 
 from .. import operating
-from ..documents import name_of
+from ..handles import handle_of_token
 from ..operating import Named
 from . import codes
 from . import data as data_of
@@ -69,7 +69,7 @@ def set_(frame: Frame, app: str, pairs: tuple[str, ...], data: str | None) -> No
         if session is None:
             frame.not_found(f"{app} has no such session: it never was, has expired or was ended")
         found = operating.peek(client, app, token)
-        show_one(frame, found or Named("", name_of(token), session))
+        show_one(frame, found or Named("", handle_of_token(token), session))
 
 
 @command("kill", **WANTED)

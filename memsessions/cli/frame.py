@@ -173,7 +173,7 @@ def complete_app(context: click.Context, _argument: click.Parameter, begun: str)
     """For the `shell_complete` of an argument: the apps of the store; none if it cannot be asked."""
     from ..operating import app_names
 
-    with contextlib.suppress(MemsessionsError), context.ensure_object(Frame).open(timeout=0.5) as client:
+    with contextlib.suppress(MemsessionsError), context.ensure_object(Frame).open() as client:
         return [name for name in app_names(client) if name.startswith(begun)]
     return []
 

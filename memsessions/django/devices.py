@@ -15,6 +15,7 @@ from ..web import devices as web
 from ..web.devices import Device as Device
 from .asynchronous import waits
 from .configured import configured
+from .engine import SessionStore
 
 
 @waits
@@ -61,7 +62,10 @@ def end_others(session: SessionBase) -> int:
     Returns:
         How many sessions were ended.
     """
-    return web.end_others(configured().documents, user_id(session.get(SESSION_KEY)), session.session_key)
+    user = session.get(SESSION_KEY)
+    if isinstance(session, SessionStore) and session.outage is not None:
+        raise session.outage  # nobody knows whose session it is
+    return web.end_others(configured().documents, user_id(user), session.session_key)
 
 
 @waits

@@ -66,7 +66,8 @@ class SessionStore(AsyncMethods):
         self._document: Document | None = None  # what was read or written last
         self._stored: Mapping[str, Any] = {}  # what was stored then, as far as this request knows
         self._written: tuple[float, int] | None = None  # when this object did, and for how long
-        self._outage: errors.StoreUnavailable | None = None  # why it is empty though it may not be
+        #: Why it is empty though it may not be.
+        self.outage: errors.StoreUnavailable | None = None
         self._over = False  # it was saved with an age that is over
         self._removed = False  # something was, or was tried to be
         super().__init__(session_key)
@@ -74,7 +75,7 @@ class SessionStore(AsyncMethods):
     @property
     def modified(self) -> bool:
         """Whether there is something to save. What is going to be lost is not: it needs no cookie."""
-        return self._modified and (self._outage is None or not self._can_be_lost())
+        return self._modified and (self.outage is None or not self._can_be_lost())
 
     @modified.setter
     def modified(self, value: bool) -> None:
@@ -97,14 +98,14 @@ class SessionStore(AsyncMethods):
                 raise
             message = "a session is empty for this request, and what is put into it is lost: %s"
             _log.warning(message, error, extra=about(error, operation="documents.read"))
-            self._outage = error if first else self._outage
+            self.outage = error if first else self.outage
             return {}  # and keeps its key: the visitor may be logged in
         if document is None:
             self._document = self._session_key = None
             return {}
         if first:
             self._document, self._stored, self._written = document, document.stored, None
-            self._outage = None
+            self.outage = None
         return self._coding().decode(document.data) or {}
 
     def create(self) -> None:
@@ -162,7 +163,7 @@ class SessionStore(AsyncMethods):
     def clear(self) -> None:
         """Remove all data."""
         super().clear()
-        self._outage = None  # whoever removes data must hear whether it worked
+        self.outage = None  # whoever removes data must hear whether it worked
 
     def cycle_key(self) -> None:
         """Give it a new key; the old one is dead. One round trip, and one to read what was not read yet."""
@@ -212,7 +213,7 @@ class SessionStore(AsyncMethods):
         if key not in _NO_LOG_OUT:
             self._removed = True
             # So that the middleware saves it, and finds out, though there was nothing to remove.
-            self._modified |= self._outage is not None
+            self._modified |= self.outage is not None
 
     def _make(self, key: str | None, ip: str | None = None) -> None:
         data = self._data(load=False)
@@ -231,8 +232,8 @@ class SessionStore(AsyncMethods):
 
     def _write(self, *, move: bool = False, ip: str | None = None) -> None:
         data = self._data()
-        if self._outage is not None:
-            raise self._outage
+        if self.outage is not None:
+            raise self.outage
         document = self._found()
         age = self.get_expiry_age()
         if age <= 0:
@@ -283,7 +284,7 @@ class SessionStore(AsyncMethods):
             return False  # that may be how people log out here
         data = self._data(load=False)
         known = None if self._document is None else self._document.id
-        cleared = self._document is None and self._outage is None and self.session_key is not None
+        cleared = self._document is None and self.outage is None and self.session_key is not None
         return not cleared and _user_of(data) == known and self.get_expiry_age() > 0
 
 

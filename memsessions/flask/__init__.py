@@ -21,8 +21,8 @@ from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionInterface, SessionMixin
 
 from ..client import SessionsClient
-from ..documents import name_of
 from ..errors import ConfigurationError, SessionEnded
+from ..handles import handle_of_token
 from ..web import Device, SessionStorage
 from ..web.cookies import vary_on_cookie
 from .errors import ANSWERED, answer_instead, current, ours, register
@@ -205,10 +205,10 @@ def end_device(handle: str) -> bool:
     Returns:
         Whether it was ended. The session of this request ends with the request, and its cookie is deleted.
     """
-    interface, session, user_id = _here()
+    interface, session, user_id = _here(to_end=True)
     if user_id is None:
         return False
-    if session.id is not None and handle == name_of(session.id):
+    if session.id is not None and handle == handle_of_token(session.id):
         session.destroy()
         return True
     return interface.storage.end_device(user_id, handle)
@@ -222,7 +222,7 @@ def end_other_devices() -> int:
     Returns:
         How many sessions were ended.
     """
-    interface, session, user_id = _here()
+    interface, session, user_id = _here(to_end=True)
     return 0 if user_id is None else interface.storage.end_others(session)
 
 
@@ -240,7 +240,7 @@ def end_all_devices(user_id: object = None) -> int:
         LogoutIncomplete: a server could not be reached, and some sessions may live; call it again.
     """
     interface = _interface()
-    here = _here()[1:] if has_request_context() else None
+    here = _here(to_end=user_id is None)[1:] if has_request_context() else None
     if user_id is None:
         user_id = None if here is None else here[1]
         if user_id is None:
@@ -261,10 +261,13 @@ def _interface() -> MemSessionInterface:
     return interface
 
 
-def _here() -> tuple[MemSessionInterface, FlaskSession, str | None]:
-    """The interface, the session and the user of this request."""
+def _here(to_end: bool = False) -> tuple[MemSessionInterface, FlaskSession, str | None]:
+    """The interface, the session and the user of this request; to end one, an empty stand-in will not do."""
     interface, session = _interface(), ours(current())
     session.follow_user()
+    outage = session.opened().outage
+    if to_end and outage is not None:
+        raise outage  # nobody knows whose session it is
     return interface, session, session.user_id
 
 

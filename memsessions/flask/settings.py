@@ -34,6 +34,7 @@ _CLIENT_SETTINGS = (
     "TLS_CA",
     "TLS_CONTEXT",
 )
+_OTHER_SETTINGS = ("APP", "SIGN", "ENCRYPTION_KEY", "ON_OUTAGE", "USER_KEY")
 _NAME_MIN, _NAME_MAX = 3, 20
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _POLICIES = ("raise", "anonymous")
@@ -53,6 +54,7 @@ class Settings(NamedTuple):
     @classmethod
     def of(cls, app: Flask) -> Settings:
         """Those of this application, as they are now. Raises `ConfigurationError`, naming the setting."""
+        _check_names(app.config)
         find = _Finder(app.config)
         name = find("APP") or _name_from(app.name)
         secrets = _secrets(app) if find.flag("SIGN") else None
@@ -68,6 +70,14 @@ class Settings(NamedTuple):
         policy, user_key = _policy(find("ON_OUTAGE") or "raise"), find("USER_KEY")
         checked = _user_key(user_key)
         return cls(name, _ttl(app), secrets, encryption_key, policy, checked, user_key is not None)
+
+
+def _check_names(config: Mapping[str, Any]) -> None:
+    """Nobody must believe that a setting counts which does not exist."""
+    known = [_PREFIX + name for name in (*_OTHER_SETTINGS, *_CLIENT_SETTINGS)]
+    for key in config:
+        if key.startswith(_PREFIX) and key not in known:
+            raise ConfigurationError(f"{key} is no setting; there are {', '.join(known)}")
 
 
 @contextlib.contextmanager

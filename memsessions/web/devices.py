@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TypedDict
 
-from ..documents import Documents, name_of
+from ..documents import Documents
+from ..handles import handle_of_token
 
 # Whoever is logging others out looks again for sessions that moved meanwhile, at most this often.
 _PASSES = 5
@@ -14,9 +15,9 @@ _PASSES = 5
 class Device(TypedDict):
     """One of a user's sessions, for "your active sessions". All of it can be shown to that user.
 
-    `handle`: what `end_device` takes; nobody can log in with it. `ip`: the address at log-in. `idle`:
-    seconds since the last request. `last_seen`: when that was, in ISO 8601, UTC. `current`: whether it is
-    the session that asks.
+    `handle`: what `end_device` takes, 32 hexadecimal digits; nobody can log in with it. `ip`: the address at
+    log-in. `idle`: seconds since the last request. `last_seen`: when that was, in ISO 8601, UTC. `current`:
+    whether it is the session that asks.
     """
 
     handle: str
@@ -28,17 +29,17 @@ class Device(TypedDict):
 
 def devices(documents: Documents, user_id: str, token: str | None) -> list[Device]:
     """A user's sessions, the last used first; `token` is that of the session that asks. Two round trips."""
-    current = None if token is None else name_of(token)
+    current = None if token is None else handle_of_token(token)
     now = datetime.now(timezone.utc).replace(microsecond=0)
     return [
         {
-            "handle": name,
+            "handle": handle,
             "ip": listed["ip"],
             "idle": listed["idle"],
             "last_seen": (now - timedelta(seconds=listed["idle"])).isoformat(),
-            "current": name == current,
+            "current": handle == current,
         }
-        for name, listed in documents.devices(user_id)
+        for handle, listed in documents.devices(user_id)
     ]
 
 

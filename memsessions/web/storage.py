@@ -201,8 +201,11 @@ class SessionStorage:
 
         Raises:
             InvalidValue: the session belongs to no user.
+            StoreUnavailable: also where `on_outage="anonymous"` has made it an empty one.
         """
-        user_id = session.user_id
+        user_id, outage = session.user_id, session.opened().outage
+        if outage is not None:
+            raise outage  # nobody knows whose session it is
         if user_id is None:
             raise InvalidValue("this session belongs to no user")
         return end_others(self._documents, user_id, session.id)

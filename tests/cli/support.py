@@ -61,7 +61,9 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
         "PYTHONUNBUFFERED",
     ):
         mine.pop(name, None)
-    return {**mine, "TERM": "xterm-256color", "PYTHONDONTWRITEBYTECODE": "1", **(more or {})}
+    # A machine that has more to do than it can is no outage.
+    patient = {"MEMSESSIONS_TIMEOUT": "20", "MEMSESSIONS_CONNECT_TIMEOUT": "20"}
+    return {**mine, **patient, "TERM": "xterm-256color", "PYTHONDONTWRITEBYTECODE": "1", **(more or {})}
 
 
 def ask(*arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Done:

@@ -11,7 +11,7 @@ import pytest
 
 from memsessions import Created, SessionsClient
 from memsessions.cli import codes
-from memsessions.documents import name_of
+from memsessions.handles import handle_of_token
 
 from ..conftest import MakeClient, OnMemcached
 from ..support.sessions import UNKNOWN
@@ -153,9 +153,9 @@ def test_kill_ends_one_session(at: At, rs: SessionsClient) -> None:
     done = at.ask("kill", "forum", stdin=tokens[0])
     assert (done.code, done.out) == (0, "1 session ended\n")
     assert at.ask("kill", "forum", "--json", stdin=tokens[1]).document == {"kill": 1}
-    assert at.ask("kill", "forum", "--json", "--handle", name_of(tokens[2])).document == {"kill": 1}
+    assert at.ask("kill", "forum", "--json", "--handle", handle_of_token(tokens[2])).document == {"kill": 1}
     assert [rs.get("forum", token) is not None for token in tokens] == [False, False, False, True]
-    for options in ([], ["--handle", name_of(tokens[2])]):
+    for options in ([], ["--handle", handle_of_token(tokens[2])]):
         done = at.ask("kill", "forum", "--json", *options, stdin=tokens[0])
         assert (done.code, done.document) == (codes.NOT_FOUND, {"kill": 0})
 

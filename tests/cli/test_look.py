@@ -8,7 +8,7 @@ import pytest
 
 from memsessions import SessionsClient
 from memsessions.cli import codes
-from memsessions.documents import name_of
+from memsessions.handles import handle_of_token
 
 from ..conftest import Where
 from ..support.sessions import UNKNOWN
@@ -80,14 +80,14 @@ def test_sessions_lists_them_the_last_used_first(at: At, rs: SessionsClient, whe
         "ttl": 3600,
         "ip": "10.0.0.1",
         "d": {"theme": "dark"},
-        "handle": name_of(token),
+        "handle": handle_of_token(token),
         "server": at.address,
     }
     header, first, second = at.ask("sessions", "forum").out.splitlines()
     assert header.split() == ["user", "ip", "idle", "ends", "in", "r", "w", "data", "handle"]
     assert first.startswith("bob")
     assert '{"theme": "dark"}' in second
-    assert name_of(token) in second
+    assert handle_of_token(token) in second
     assert token not in second
 
 
@@ -128,7 +128,7 @@ def test_show_takes_the_token_from_stdin_and_shows_the_session(at: At, rs: Sessi
     for text in (token, f"{token}\n", f"  {token}\r\nmore\n"):
         done = at.ask("show", "forum", "--json", stdin=text)
         assert done.document["d"] == {"theme": "dark"}
-        assert done.document["handle"] == name_of(token)
+        assert done.document["handle"] == handle_of_token(token)
         assert token not in done.out + done.err
     shown = dict(line.split(None, 1) for line in at.ask("show", "forum", stdin=token).out.splitlines()[1:])
     assert shown["user"] == "alice"
@@ -149,7 +149,7 @@ def test_show_is_no_access_and_does_not_renew(at: At, rs: SessionsClient, where:
 
 def test_show_by_its_handle(at: At, rs: SessionsClient) -> None:
     token = rs.create("forum", "alice", "10.0.0.1")["token"]
-    assert at.ask("show", "forum", "--handle", name_of(token), "--json").document["id"] == "alice"
+    assert at.ask("show", "forum", "--handle", handle_of_token(token), "--json").document["id"] == "alice"
     done = at.ask("show", "forum", "--handle", "x" * 22)
     assert (done.code, done.out) == (codes.NOT_FOUND, "")
     assert at.ask("show", "forum", "--handle", "a b").code == codes.USAGE

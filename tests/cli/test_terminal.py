@@ -9,7 +9,7 @@ import pytest
 
 from memsessions import SessionsClient
 from memsessions.cli import codes
-from memsessions.documents import name_of
+from memsessions.handles import handle_of_token
 
 from ..conftest import MakeClient
 from .support import At
@@ -68,7 +68,7 @@ def test_a_narrow_terminal_shows_everything(there: At, client: SessionsClient) -
     with there.terminal("sessions", "forum", columns=40) as terminal:
         assert terminal.wait() == 0
         assert "user     alice" in terminal.screen
-        assert f"handle   {name_of(token)}" in terminal.screen
+        assert f"handle   {handle_of_token(token)}" in terminal.screen
         assert 'data     {"theme": "dark"}' in terminal.screen
 
 
@@ -84,7 +84,7 @@ def test_stored_escape_sequences_are_shown_and_not_obeyed(there: At, client: Ses
     """Neither the terminal's title nor its screen is somebody else's to change."""
     evil = "\x1b]0;owned\x07\x1b[2J\x9b31mbob"
     token = client.create("forum", evil, "\x1b[31m10.0.0.1", d={"\x1b[8mkey": "\x1b[2Jvalue\n"})["token"]
-    for arguments in (("sessions", "forum"), ("show", "forum", "--handle", name_of(token))):
+    for arguments in (("sessions", "forum"), ("show", "forum", "--handle", handle_of_token(token))):
         with there.terminal(*arguments, columns=200) as terminal:
             assert terminal.wait() == 0
             assert r"\x1b]0;owned\x07\x1b[2J\x9b31mbob" in terminal.screen

@@ -262,6 +262,8 @@ def test_by_the_anonymous_policy_nobody_is_logged_in_by_hand_or_out_by_clearing(
         for write in (session.save, session.cycle_key, session.create):
             with pytest.raises(StoreUnavailable):
                 write()
+        with pytest.raises(StoreUnavailable):
+            end_others(SessionStore(key))
         session = SessionStore(key)
         session.clear()
         with pytest.raises(StoreUnavailable):

@@ -14,7 +14,8 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 SECTION = README.partition("\n### Django\n")[2].partition("\n### ")[0]
 SETTINGS, VIEWS = re.findall(r"^```python\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
 
-# What every project has besides.
+# What every project has before.
+APPS = '"django.contrib.contenttypes", "django.contrib.auth"'
 PROJECT = """
 SECRET_KEY = "only for tests"
 ALLOWED_HOSTS = ["testserver"]
@@ -64,7 +65,12 @@ print(json.dumps({
 
 def test_the_site_of_the_readme_works(on_memcached: OnMemcached, tmp_path: Path) -> None:
     """Its settings and views, as they are pasted into a project; only the server's port is the tests' own."""
-    files = {"settings": SETTINGS + PROJECT, "views": VIEWS, "urls": URLS, "visits": VISITS}
+    files = {
+        "settings": PROJECT + SETTINGS.replace("[...,", f"[{APPS},"),
+        "views": VIEWS,
+        "urls": URLS,
+        "visits": VISITS,
+    }
     for name, text in files.items():
         (tmp_path / f"{name}.py").write_text(text.replace("11211", str(on_memcached.server.port)))
     command = [sys.executable, "-W", "error", "visits.py"]

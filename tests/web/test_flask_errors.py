@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, ServiceUnavailable
 from werkzeug.wrappers import Response as AnyResponse
 
 from memsessions import SessionEnded, StoreFull, StoreUnavailable
-from memsessions.flask import MemSessions, end_all_devices
+from memsessions.flask import MemSessions, end_all_devices, end_device, end_other_devices
 
 from ..conftest import OnMemcached
 from ..support.memcached import Memcached
@@ -71,6 +71,14 @@ def with_pages(app: Flask) -> Flask:
     @app.get("/everywhere")
     def everywhere() -> str:
         return str(end_all_devices())
+
+    @app.get("/elsewhere")
+    def elsewhere() -> str:
+        return str(end_other_devices())
+
+    @app.get("/there")
+    def there() -> str:
+        return str(end_device("0" * 32))
 
     return app
 
@@ -336,6 +344,7 @@ def test_a_full_store_is_a_503_too() -> None:
         ("/nothing", 200),
         ("/write", 200),  # it is lost
         *((path, 503) for path in ("/login", "/logout", "/clear", "/destroy")),
+        *((path, 503) for path in ("/everywhere", "/elsewhere", "/there")),
     ],
 )
 def test_by_policy_pages_are_for_nobody_and_a_log_out_does_not_succeed(

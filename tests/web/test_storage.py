@@ -488,8 +488,9 @@ def test_a_log_out_everywhere_is_never_anonymous(make_client: MakeClient) -> Non
     storage = SessionStorage(make_client("127.0.0.1:1"), APP, on_outage="anonymous")
     for call in (
         lambda: storage.devices(USER),
-        lambda: storage.end_device(USER, "A" * 22),
+        lambda: storage.end_device(USER, "a" * 32),
         lambda: storage.end_all(USER),
+        lambda: storage.end_others(storage.open(new_token(server_tag("x"), Life(100, no_resave=False)))),
     ):
         with pytest.raises(StoreUnavailable):
             call()
