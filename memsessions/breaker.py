@@ -13,6 +13,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
@@ -141,6 +142,7 @@ class GuardedStore:
         self.time = store.time
         self.close = store.close
         self.connections = store.connections
+        self.protection = store.protection
 
     @property
     def refuses_when_full(self) -> bool:
@@ -192,8 +194,8 @@ class GuardedStore:
                 self._breaker.succeeded()
                 yield reply
 
-    def stats(self) -> dict[str, str]:
-        return self._through(self._store.stats)
+    def stats(self, of: str = "") -> dict[str, str]:
+        return self._through(partial(self._store.stats, of))
 
     def ping(self) -> None:
         self.run((), repeatable=True)

@@ -77,7 +77,9 @@ def repair(client: SessionsClient, progress: Progress | None = None) -> dict[str
                         sum(total for _, total in looked_at.values()),
                     )
 
-        report = _repair_node(node, tell)
+        report, damaged = _compare(node, tell, mend=True)
+        if damaged is not None:
+            raise damaged
         for app, found in report.items():
             node.meter.relists += found["relisted"]
             level = logging.INFO if found["unlisted"] else logging.DEBUG
@@ -103,8 +105,14 @@ def _sum(reports: list[Repaired]) -> Repaired:
     }
 
 
-def _repair_node(node: Node, progress: Progress) -> dict[str, Repaired]:
-    """The same for one server."""
+def compare(node: Node, progress: Progress) -> tuple[dict[str, Repaired], StoreDamaged | None]:
+    """What a repair would find on one server, and what kept it from seeing all. Changes nothing."""
+    return _compare(node, progress, mend=False)
+
+
+def _compare(
+    node: Node, progress: Progress, *, mend: bool
+) -> tuple[dict[str, Repaired], StoreDamaged | None]:
     apps: dict[str, _App] = {}
     damaged: StoreDamaged | None = None
     number, passes = 0, 1
@@ -124,15 +132,13 @@ def _repair_node(node: Node, progress: Progress) -> dict[str, Repaired]:
         for name, sessions in sorted(held.items()):
             app = name.decode(errors="replace")
             if is_app(app):
-                serving = apps.get(app) or apps.setdefault(app, _App(node, app))
+                serving = apps.get(app) or apps.setdefault(app, _App(node, app, mend))
                 try:
                     serving.repair(sessions, number, passes, tell)
                 except StoreDamaged as error:
                     damaged = error
         number += 1
-    if damaged is not None:
-        raise damaged
-    return {app: serving.report for app, serving in sorted(apps.items())}
+    return {app: serving.report for app, serving in sorted(apps.items())}, damaged
 
 
 def _collect(names: list[bytes], held: defaultdict[bytes, set[bytes]], number: int, passes: int) -> None:
@@ -148,17 +154,19 @@ def _collect(names: list[bytes], held: defaultdict[bytes, set[bytes]], number: i
 
 
 class _App:
-    """The repair of one app."""
+    """The repair of one app, or only what it would find."""
 
-    def __init__(self, node: Node, app: str) -> None:
+    def __init__(self, node: Node, app: str, mend: bool) -> None:
+        self._mend = mend
         self._store = node.store
         on_node = node.app(app)
         self._keys, self._index, self._listings = on_node.keys, on_node.listing, on_node.listings
         self.report: Repaired = {"listed": 0, "dead": 0, "unlisted": 0, "relisted": 0}
-        # A server without room for this has it from the next `create`.
-        with contextlib.suppress(WriteRefused):
-            if missing := node.registry.entering(app):
-                node.store.run(missing)
+        if mend:
+            # A server without room for this has it from the next `create`.
+            with contextlib.suppress(WriteRefused):
+                if missing := node.registry.entering(app):
+                    node.store.run(missing)
 
     def repair(self, held: set[bytes], number: int, passes: int, tell: Callable[[], None]) -> None:
         """List what is not listed among the sessions of this pass, which the server held a moment ago."""
@@ -192,7 +200,8 @@ class _App:
                 if counter_left is not None or not found.life.no_resave:
                     living.append(found)
             self.report["unlisted"] += len(living)
-            self.report["relisted"] += len(living) - self._listings.each(living)
+            if self._mend:
+                self.report["relisted"] += len(living) - self._listings.each(living)
         if damage is not None:
             raise damage
 

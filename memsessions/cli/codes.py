@@ -6,6 +6,9 @@ DONE = 0
 NOT_FOUND = 1
 USAGE = 2
 UNAVAILABLE = 3
+#: What `doctor` found.
+WARNINGS = 4
+PROBLEMS = 5
 #: A mistake in this program, and what it answers could not be written, as in BSD's `sysexits.h`.
 BUG = 70
 CANNOT_WRITE = 74

@@ -62,6 +62,9 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Measure": {
         "exporter": "exporter.exporter",
     },
+    "Examine": {
+        "doctor": "doctor.doctor",
+    },
     "Other": {
         "demo": "demo.demo",
         "completion": "completion.completion",

@@ -180,9 +180,10 @@ class Connection:
             data = self._read_until(fence, data, reply_limit(batch, item_bytes), deadline)
         return decode(batch, data[: -len(fence)])
 
-    def stats(self, deadline: float) -> dict[str, str]:
-        """What the server says of itself."""
-        self._write(b"stats\r\n", deadline, _CHUNK_BYTES)
+    def stats(self, deadline: float, of: str = "") -> dict[str, str]:
+        """What the server says of itself, or `of` a part of it."""
+        request = b"stats %b\r\n" % of.encode() if of else b"stats\r\n"
+        self._write(request, deadline, _CHUNK_BYTES)
         reply = self._read_until(b"END\r\n", self._rest, _STATS_LIMIT, deadline)
         said = [line.split(" ", 2) for line in reply.decode(errors="replace").split("\r\n")[:-2]]
         if any(len(words) < 2 or words[0] != "STAT" for words in said):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import ssl
 import time
 import weakref
 from collections.abc import Generator, Iterable
@@ -20,7 +21,7 @@ from ..errors import (
 )
 from .connection import OLDEST_VERSION, Connection, TooOld
 from .dump import Busy, Forbidden, dumped
-from .operations import Batch, Connections, Keys
+from .operations import Batch, Connections, Keys, Protection
 from .pool import Pool, SharedPool
 from .sockets import Broken, DeadlinePassed, NoneFree, is_from_network
 from .wire import ProtocolError, Refused
@@ -147,11 +148,17 @@ class MemcachedStore:
             raise
         pool.put(connection)
 
-    def stats(self) -> dict[str, str]:
+    @property
+    def protection(self) -> Protection:
+        context = self._template.tls_context
+        verified = context is not None and context.verify_mode is ssl.CERT_REQUIRED
+        return Protection(context is not None, verified, self._username is not None)
+
+    def stats(self, of: str = "") -> dict[str, str]:
         pool, deadline = self._pool, self.deadline()
         connection, _reused = self._acquire(deadline, check=True)
         try:
-            stats = connection.stats(deadline)
+            stats = connection.stats(deadline, of)
             connection.check_end()
         except BaseException as error:
             self._discard(connection)

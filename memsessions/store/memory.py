@@ -31,6 +31,7 @@ from .operations import (
     LeftMany,
     Outcome,
     PeekMany,
+    Protection,
     Read,
     ReadMany,
     SizeMany,
@@ -126,7 +127,13 @@ class MemoryStore:
             names = [key[len(prefix) :] for key in some if key.startswith(prefix)]
             yield Keys(names, start + len(some), len(held))
 
-    def stats(self) -> dict[str, str]:
+    @property
+    def protection(self) -> Protection:
+        return Protection(encrypted=False, verified=False, authenticated=False)
+
+    def stats(self, of: str = "") -> dict[str, str]:
+        if of:
+            return {"evictions": "off", "item_size_max": str(self._item_bytes)} if of == "settings" else {}
         with self._lock:
             self._sweep(int(self._clock()))
             numbers = {

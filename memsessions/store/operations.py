@@ -166,6 +166,14 @@ class Connections(NamedTuple):
     lost: int
 
 
+class Protection(NamedTuple):
+    """How connections to a store are made: by TLS, checking the server's certificate, with a password."""
+
+    encrypted: bool
+    verified: bool
+    authenticated: bool
+
+
 class Store(Protocol):
     """One server, or what stands for it in this process."""
 
@@ -211,8 +219,15 @@ class Store(Protocol):
         as `run` does, each part of the reply having a deadline of its own, and `DumpForbidden`.
         """
 
-    def stats(self) -> dict[str, str]:
-        """What the server says of itself, as memcached's `stats`. One round trip; raises as `run` does."""
+    @property
+    def protection(self) -> Protection:
+        """How its connections are made, as it was told. No round trip."""
+
+    def stats(self, of: str = "") -> dict[str, str]:
+        """What the server says of itself, as memcached's `stats`, `stats settings` or `stats slabs`.
+
+        What a store has nothing to say of is not there. One round trip; raises as `run` does.
+        """
 
     def connections(self) -> Connections:
         """How many connections there are. No round trip."""

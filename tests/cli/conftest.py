@@ -7,7 +7,10 @@ import pytest
 from memsessions import SessionsClient
 
 from ..conftest import MakeClient, OnMemcached, Where
+from ..store.conftest import certificate, guarded
 from .support import At
+
+__all__ = ["certificate", "guarded"]
 
 
 @pytest.fixture

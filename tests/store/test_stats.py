@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
+from typing import Any
+
 import pytest
+from pymemcache import Client
 
 from memsessions import StoreUnavailable
 from memsessions.store.memory import MemoryStore
+from memsessions.store.operations import Protection
 
 from ..conftest import MakeClient, OnMemcached
 from ..support.memcached import Memcached
@@ -33,6 +38,42 @@ def test_the_store_in_memory_tells_those_that_it_has() -> None:
         "curr_connections": "0",
         "evictions": "0",
     }
+
+
+def test_a_server_tells_its_settings_and_its_pages(memcached: Memcached, make_client: MakeClient) -> None:
+    store = make_client(memcached.address)._nodes[0].store
+    settings = store.stats("settings")
+    assert (settings["maxbytes"], settings["evictions"]) == (str(512 * 1024 * 1024), "on")
+    assert store.stats("slabs")["total_malloced"].isdecimal()
+    store.ping()
+    assert store.connections().opened == 1
+
+
+def test_the_store_in_memory_tells_the_settings_that_it_has() -> None:
+    store = MemoryStore("memory://stats", item_bytes=1024)
+    assert store.stats("settings") == {"evictions": "off", "item_size_max": "1024"}
+    assert store.stats("slabs") == {}
+    assert store.protection == (False, False, False)
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["alone", "one of several"])
+def test_how_connections_are_protected_is_known(several: bool, make_client: MakeClient) -> None:
+    def protection(**options: Any) -> Protection:
+        servers = ["127.0.0.1:1", "127.0.0.1:2"] if several else "127.0.0.1:1"
+        return make_client(servers, **options)._nodes[0].store.protection
+
+    careless = ssl.create_default_context()
+    careless.check_hostname = False
+    careless.verify_mode = ssl.CERT_NONE
+    assert protection() == (False, False, False)
+    assert protection(username="web", password="secret") == (False, False, True)
+    assert protection(tls_context=ssl.create_default_context()) == (True, True, False)
+    assert protection(tls_context=careless) == (True, False, False)
+
+
+def test_a_shared_client_tells_how_its_connections_are_protected(make_client: MakeClient) -> None:
+    shared = Client(("127.0.0.1", 1), tls_context=ssl.create_default_context())
+    assert make_client(client=shared)._nodes[0].store.protection == (True, True, False)
 
 
 @pytest.mark.parametrize("said", [b"ERROR\r\nEND\r\n", b"STAT\r\nEND\r\n", b"x" * 20 + b"\r\nEND\r\n"])
