@@ -61,6 +61,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "import": "transfer.import_",
     },
     "Measure": {
+        "bench": "bench.command.bench",
         "exporter": "exporter.exporter",
     },
     "Other": {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import orjson
 
 from ..errors import InvalidValue
 from ..transfer import check_importable, export_sessions, import_sessions
+from .files import replacing
 from .frame import Frame, command, complete_app
 from .output import Table, to_json
 
@@ -41,7 +41,7 @@ def export(frame: Frame, app: str, output: Path | None) -> None:
     if output is None:
         _write(map(to_json, sessions), frame.out.as_json)
         return
-    with frame.out.progress(f"exporting {app}") as tell, _replacing(output) as file:
+    with frame.out.progress(f"exporting {app}") as tell, replacing(output) as file:
         number = 0
         for number, session in enumerate(sessions, 1):
             file.write(f"{to_json(session)}\n".encode())
@@ -78,21 +78,6 @@ def _write(lines: Iterator[str], as_array: bool) -> None:
         sys.stdout.write(f"{before}\n{line}")
         before = ","
     sys.stdout.write("\n]\n" if before == "," else "[]\n")
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of another when all is written; if not, nothing of it is left."""
-    number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(number, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(number)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise
 
 
 @contextlib.contextmanager
