@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
 import secrets
@@ -57,6 +58,14 @@ All is done in a namespace that nobody else has, and is removed at the end, also
 killed (-9), its sessions end by themselves."""
 
 
+class _Seconds(click.FloatRange):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):  # which no range refuses
+            self.fail("a number is wanted", param, ctx)
+        return seconds
+
+
 class _Counts(click.ParamType[list[int]]):
     name = "counts"
 
@@ -83,9 +92,10 @@ class _Counts(click.ParamType[list[int]]):
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(_LEAST_S, _MOST_S),
-    default=1.0,
+    type=_Seconds(_LEAST_S, _MOST_S),
+    default=1,
     show_default=True,
+    metavar="SECONDS",
     help="How long to measure each operation with each number of threads.",
 )
 @click.option(
@@ -102,6 +112,7 @@ class _Counts(click.ParamType[list[int]]):
     type=click.IntRange(EACH_USERS, 1_000_000),
     default=1000,
     show_default=True,
+    metavar="NUMBER",
     help="How many sessions there are to read, write and list.",
 )
 @click.option(

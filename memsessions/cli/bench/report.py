@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
@@ -11,10 +12,12 @@ from importlib.metadata import version
 from typing import Any
 
 from ..output import Table
+from ..wording import number
 from .measuring import Measured, Plan
 from .workload import BARE, Load
 
 _PARTS = (0.50, 0.95, 0.99)
+_LEAST_DRAWN = 0.01  # calls per second: there is no nothing on a logarithmic scale
 _COLUMNS = ("threads", "operation", "per second", "p50 ms", "p95 ms", "p99 ms", "bare gets")
 
 
@@ -69,7 +72,7 @@ def _result(measured: Measured, bare: Measured | None) -> dict[str, Any]:
         "operation": measured.name,
         "threads": measured.threads,
         "calls": len(measured.times),
-        "per_second": round(measured.rate, 1),
+        "per_second": round(measured.rate, 3),
         "p50_ms": round(p50, 6),
         "p95_ms": round(p95, 6),
         "p99_ms": round(p99, 6),
@@ -116,29 +119,40 @@ def drawing(found: Mapping[str, Any]) -> bytes:
 
     results = found["results"]
     operations = list(dict.fromkeys(result["operation"] for result in results))
+    rates = [max(_LEAST_DRAWN, result["per_second"]) for result in results]
+    # Whole powers of ten, so that the smallest has a bar, too.
+    powers = range(math.ceil(math.log10(min(rates))) - 1, math.ceil(math.log10(max(rates))) + 1)
     chart = pygal.Bar(
         style=DefaultStyle(
-            value_font_size=9, label_font_size=13, title_font_size=18, major_label_font_size=13
+            title_font_size=13, label_font_size=13, major_label_font_size=13, value_font_size=9
         ),
-        title="Calls per second",
+        title="calls per second",
         x_title=caption(found),
         x_labels=operations,
+        y_labels=[10**power for power in powers],
+        range=(10 ** powers[0], 10 ** powers[-1]),
+        zero=10 ** powers[0],  # where bars begin
         logarithmic=True,
         print_values=True,
         print_values_position="top",
-        formatter=lambda value: f"{value:,.0f}",
+        formatter=_shown,
         legend_at_bottom=True,
+        legend_at_bottom_columns=8,
         width=1200,
         height=640,
         js=(),
     )
     chart.add_xml_filter(_without_scripts)
     for threads in dict.fromkeys(result["threads"] for result in results):
-        rates = {each["operation"]: each["per_second"] for each in results if each["threads"] == threads}
-        name = f"{threads} thread" if threads == 1 else f"{threads} threads"
-        chart.add(name, [rates[operation] for operation in operations])
+        its = {each["operation"]: each["per_second"] for each in results if each["threads"] == threads}
+        bars = [max(_LEAST_DRAWN, its[operation]) for operation in operations]
+        chart.add(number(threads, "thread"), bars)
     drawn: bytes = chart.render()
     return drawn
+
+
+def _shown(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _without_scripts(root: Any) -> Any:
