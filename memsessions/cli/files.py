@@ -14,9 +14,12 @@ from typing import IO
 def replacing(path: Path, mode: int = 0o600) -> Iterator[IO[bytes]]:
     """A file that takes the place of another when all is written; if not, nothing of it is left.
 
-    Its `mode` is what the process's umask leaves of it.
+    Its `mode` is what the process's umask leaves of it. An `OSError` names the file that is meant.
     """
-    number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     try:
         with os.fdopen(number, "wb") as file:
             yield file

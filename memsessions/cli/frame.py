@@ -303,7 +303,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _explain(error: click.UsageError) -> None:
-    complain(error.format_message())
+    complain(" ".join(error.format_message().split()))  # it may be a list of choices, each in a line
     if error.ctx is not None:
         sys.stderr.write(f"Try '{error.ctx.command_path} --help'.\n")
 

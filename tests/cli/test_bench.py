@@ -8,6 +8,7 @@ import re
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
@@ -276,6 +277,65 @@ def test_a_server_that_goes_away_is_said_and_so_is_what_may_be_left(
     assert "Traceback" not in done.err
 
 
+def test_a_server_that_goes_away_before_a_bare_get_is_exit_code_3(
+    own_memcached: Memcached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = workload.Workload.prepare
+
+    def last(self: workload.Workload, stop: Any) -> None:
+        prepare(self, stop)
+        own_memcached.kill()
+
+    monkeypatch.setattr(workload.Workload, "prepare", last)
+    done = ask(*TINY, "--server", own_memcached.address)
+    assert (done.code, done.out) == (codes.UNAVAILABLE, "")
+    assert f"{own_memcached.address}: a bare get failed" in done.err
+
+
+def test_a_server_that_goes_away_while_it_is_prepared_is_exit_code_3(
+    own_memcached: Memcached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def last(*arguments: Any) -> Any:
+        done = in_threads(*arguments)
+        own_memcached.kill()
+        return done
+
+    monkeypatch.setattr(workload, "in_threads", last)
+    done = ask(*TINY, "--server", own_memcached.address)
+    assert (done.code, done.out) == (codes.UNAVAILABLE, "")
+
+
+def test_what_could_not_be_removed_is_exit_code_3(
+    own_memcached: Memcached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = workload.Workload.remove
+
+    def late(self: workload.Workload) -> Any:
+        own_memcached.kill()
+        return remove(self)
+
+    monkeypatch.setattr(workload.Workload, "remove", late)
+    done = ask(*TINY, "--server", own_memcached.address, "--json")
+    assert (done.code, done.out) == (codes.UNAVAILABLE, "")
+    assert "could not be removed" in done.err
+
+
+def test_so_many_sessions_are_created_at_once_and_no_more(
+    own_memcached: Memcached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workload, "MOST_MADE", 4)
+    found = ask(*TINY, "--server", own_memcached.address, "--json").document
+    calls = [each["calls"] for each in found["results"] if each["operation"] == "create"]
+    assert all(count <= 4 * found["workload"]["rounds"] for count in calls)
+
+
+def test_a_server_that_is_drained_is_not_asked_for_a_bare_get(three_memcacheds: list[Memcached]) -> None:
+    used, drained, _ = three_memcacheds
+    servers = ["--server", used.address, "--server", f"{drained.address}?drain"]
+    assert ask(*TINY, *servers).code == 0
+    assert everything(drained) == everything(used) == []
+
+
 @pytest.mark.parametrize("missing", [":bare", ":s:"])
 def test_what_was_evicted_is_not_measured(
     own_memcached: Memcached, monkeypatch: pytest.MonkeyPatch, missing: str
@@ -405,6 +465,13 @@ def test_the_plot_shows_every_operation_and_needs_nothing_else(memcached: Memcac
     assert not any("href" in name for each in tree.iter() for name in each.attrib)
     assert stat.S_IMODE(file.stat().st_mode) & 0o400
     assert [each.name for each in tmp_path.iterdir()] == ["bench.svg"]
+
+
+def test_a_plot_needs_pygal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pygal", None)
+    done = ask(*TINY, "--server", "memory://", "--plot", str(tmp_path / "bench.svg"))
+    assert (done.code, done.out) == (codes.USAGE, "")
+    assert "pip install 'memsessions[cli]'" in done.err
 
 
 def test_a_plot_stays_as_it_was_where_there_is_nothing_to_draw(tmp_path: Path) -> None:

@@ -70,8 +70,6 @@ class _Counts(click.ParamType[list[int]]):
     name = "counts"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
-        if isinstance(value, list):
-            return value
         counts = [int(part) if part.strip().isdecimal() else 0 for part in str(value).split(",")]
         if not all(1 <= count <= _MOST_THREADS for count in counts):
             self.fail(f"numbers from 1 to {_MOST_THREADS} are wanted, such as 1,8,64", param, ctx)
