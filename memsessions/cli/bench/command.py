@@ -243,8 +243,8 @@ def _remove(workload: Workload, load: Load) -> bool:
     """Whether something may be left, which is said."""
     with stoppable():
         errors = workload.remove()
-    for error in errors:
-        complain(f"{error}; what was made there could not be removed: it ends within {span(load.ttl_s)}")
+        for error in errors:
+            complain(f"{error}; what was made there could not be removed: it ends within {span(load.ttl_s)}")
     return bool(errors)
 
 
