@@ -60,6 +60,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "import": "transfer.import_",
     },
     "Measure": {
+        "bench": "bench.command.bench",
         "exporter": "exporter.exporter",
     },
     "Examine": {
@@ -304,7 +305,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _explain(error: click.UsageError) -> None:
-    complain(error.format_message())
+    complain(" ".join(error.format_message().split()))  # it may be a list of choices, each in a line
     if error.ctx is not None:
         sys.stderr.write(f"Try '{error.ctx.command_path} --help'.\n")
 
