@@ -17,7 +17,7 @@ from . import validation as check
 from .errors import InvalidFormat
 from .handles import handle_of, name_of
 from .nodes import Node
-from .scans import idle_time
+from .scans import Counted, idle_time
 from .tokens import TAG, hashed
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 #: Called now and then, from any thread, with how many records were dealt with, and how many there are.
 Tell = Callable[[int, int], object]
+#: Shown what was counted on a server, bit by bit.
+See = Callable[[Node, Counted], object]
 #: Asked now and then, from any thread, whether to end early.
 Stop = Callable[[], bool]
 
@@ -67,6 +69,11 @@ def on_each_server(client: SessionsClient, work: Callable[[Node], T]) -> list[tu
     return [(node.store.server, answer) for node, answer in zip(_nodes(client), answers, strict=True)]
 
 
+def namespace(client: SessionsClient) -> str:
+    """What the client's keys begin with."""
+    return client._ns  # noqa: SLF001
+
+
 def app_names(client: SessionsClient) -> list[str]:
     """The apps that ever had sessions on the client's servers, sorted. One round trip."""
     return sorted(set().union(*_on_each(client, lambda node: node.registry.names())))
@@ -75,12 +82,15 @@ def app_names(client: SessionsClient) -> list[str]:
 # ------------------------------------------------------------------------------------------- looking
 
 
-def census(client: SessionsClient, app: str, dt: int = 600, tell: Tell | None = None) -> Census:
+def census(
+    client: SessionsClient, app: str, dt: int = 600, tell: Tell | None = None, see: See | None = None
+) -> Census:
     """Count an app's sessions and users. Round trips grow with the sessions, the memory it takes does not.
 
     Parameters:
         dt: a user is active who used a session in the last `dt` seconds, at least 10.
-        tell: see `Tell`.
+        tell: see `Tell`. What it raises ends the count.
+        see: see `See`; for who wants to know which sessions were counted.
 
     Raises:
         StoreUnavailable: as every call; of several servers, none may be missing.
@@ -89,7 +99,7 @@ def census(client: SessionsClient, app: str, dt: int = 600, tell: Tell | None = 
     check.check_seconds("dt", dt)
     course = _Course(client, app, tell)
     # A user's sessions are in the bucket of the same number on every server, and all buckets come in order.
-    streams = [node.app(app).scans.counted(dt, course.go_on) for node in _nodes(client)]
+    streams = [_shown(node, node.app(app).scans.counted(dt, course.go_on), see) for node in _nodes(client)]
     sessions = users = active = 0
     for _, parts in itertools.groupby(heapq.merge(*streams, key=_bucket), key=_bucket):
         of_bucket = list(parts)
@@ -97,6 +107,13 @@ def census(client: SessionsClient, app: str, dt: int = 600, tell: Tell | None = 
         users += len(set().union(*(part.users for part in of_bucket)))
         active += len(set().union(*(part.active for part in of_bucket)))
     return Census(sessions, users, active)
+
+
+def _shown(node: Node, parts: Iterator[Counted], see: See | None) -> Iterator[Counted]:
+    for part in parts:
+        if see is not None:
+            see(node, part)
+        yield part._replace(records=[])  # of an app with one user, a bucket is everything
 
 
 _bucket = attrgetter("bucket")

@@ -7,7 +7,7 @@ next packet before it reads the last one's reply. Nothing here counts as an acce
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -43,6 +43,8 @@ class Counted(NamedTuple):
     sessions: int
     users: set[bytes]
     active: set[bytes]
+    #: The records themselves, with the seconds that each session has left; None for one that ended.
+    records: list[tuple[bytes, int | None]]
 
 
 class Scans:
@@ -112,12 +114,24 @@ class Scans:
             _add_least(least, lives, dt)
             pairs = zip(records, lefts, strict=True)
             for number, length in numbers.popleft():
-                living = [(item, left) for item, left in islice(pairs, length) if left is not None]
+                asked = list(islice(pairs, length))
+                living = [(item, left) for item, left in asked if left is not None]
                 users = {item[:NAME_LENGTH] for item, _ in living}
                 active = {item[:NAME_LENGTH] for item, left in living if left >= least[item[-LIFE_LENGTH:]]}
-                yield Counted(number, len(living), users, active)
+                yield Counted(number, len(living), users, active, asked)
             if not go_on(len(records)):
                 return
+
+    def reads(self, names: Sequence[bytes]) -> Iterator[list[int | None]]:
+        """How often sessions of these names were read, some at a time; None where it is not known.
+
+        Of sessions that are there: a counter can outlive its session. Looking counts as no access.
+        """
+        some = [names[first : first + _BATCH_MAX] for first in range(0, len(names), _BATCH_MAX)]
+        for (counters,) in self._store.stream((PeekMany(self._keys.reads, each),) for each in some):
+            yield [
+                None if each is None or not each[0].strip().isdigit() else int(each[0]) for each in counters
+            ]
 
     def _lefts(
         self, groups: Iterable[list[bytes]]

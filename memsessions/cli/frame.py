@@ -43,6 +43,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "sessions": "look.sessions",
         "show": "look.show",
         "activity": "activity.activity",
+        "top": "top.command.top",
     },
     "Change": {
         "create": "change.create",
@@ -52,19 +53,15 @@ SECTIONS: dict[str, dict[str, str]] = {
         "kill-app": "change.kill_app",
     },
     "Operate": {
+        "doctor": "doctor.doctor",
         "wipe": "operate.wipe",
         "repair": "operate.repair",
-    },
-    "Move": {
         "export": "transfer.export",
         "import": "transfer.import_",
     },
     "Measure": {
         "bench": "bench.command.bench",
         "exporter": "exporter.exporter",
-    },
-    "Examine": {
-        "doctor": "doctor.doctor",
     },
     "Other": {
         "demo": "demo.demo",
