@@ -19,7 +19,8 @@ from ...errors import ConfigurationError, StoreError
 from ...operating import on_each_server
 from .. import codes
 from ..files import replacing
-from ..frame import Frame, command, stoppable
+from ..frame import Frame, command
+from ..interrupts import stoppable
 from ..output import complain
 from ..wording import number, span
 from . import report
