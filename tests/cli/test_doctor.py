@@ -266,7 +266,7 @@ def test_tls_and_a_password_are_fine(certificate: Path, tmp_path: Path) -> None:
 
 
 def test_a_password_that_nobody_asks_for_is_a_problem() -> None:
-    """The server keeps it as data, for everybody to read."""
+    """It is not sent, and so protects nothing."""
     with Memcached(*WELL) as server:
         env = {"MEMSESSIONS_USERNAME": "web", "MEMSESSIONS_PASSWORD": PASSWORD}
         done = doctor(server, env=env)
