@@ -238,6 +238,10 @@ class Index:
         """How many records there are, those of sessions that ended included. One round trip, or nine."""
         return sum(size for _, size in self._sized()) // RECORD_LENGTH
 
+    def keys(self) -> list[bytes]:
+        """The keys of all that it consists of, for who removes it. One round trip, or nine."""
+        return [*(key for key, _ in self._sized()), self._keys.spilled]
+
     def _buckets(self) -> Iterator[Bucket]:
         """Every item of the index, each bucket followed by its segments."""
         yield from self._read_sized(self._sized())

@@ -11,11 +11,11 @@ class Registry:
 
     def __init__(self, store: Store, root: bytes) -> None:
         self._store = store
-        self._key = root + b":apps"
+        self.key = root + b":apps"
 
     def names(self, deadline: float | None = None) -> list[str]:
         """Every app, once. One round trip."""
-        (item,) = self._store.run((Read(self._key),), repeatable=True, deadline=deadline)
+        (item,) = self._store.run((Read(self.key),), repeatable=True, deadline=deadline)
         lines = [] if item is None else item.value.decode(errors="replace").split("\n")
         return list(dict.fromkeys(filter(is_app, lines)))
 
@@ -23,4 +23,4 @@ class Registry:
         """The operations that enter an app, none where it is known. One round trip."""
         if app in self.names(deadline):
             return []
-        return [Add(self._key, b"", FOREVER), Append(self._key, b"%b\n" % app.encode())]
+        return [Add(self.key, b"", FOREVER), Append(self.key, b"%b\n" % app.encode())]

@@ -373,7 +373,7 @@ BOTH = {**PASSWORD, "ssl_enabled": "yes"}
             "asks for a certificate, and encrypts",
         ),
         ({**BOTH, "inter": "NULL"}, {}, "ok", "encrypts"),
-        ({}, {"protection": TLS}, "problem", "under the key auth"),
+        ({}, {"protection": TLS}, "problem", "but it asks for none"),
     ],
 )
 def test_who_can_reach_a_server_is_judged_by_its_address_and_what_it_asks_for(

@@ -23,7 +23,9 @@ from .support.memcached import Memcached, free_port
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-INSTALL, TEST, SERVE, SERVE_ENCRYPTED = (text.strip() for language, text in BLOCKS if language == "console")
+INSTALL, TEST, COMMANDS, SERVE, SERVE_ENCRYPTED = (
+    text.strip() for language, text in BLOCKS if language == "console"
+)
 ENCRYPTED = [text for language, text in BLOCKS if language == "python" and "tls_context=" in text]
 
 
@@ -60,6 +62,29 @@ def test_the_first_program_stands_alone() -> None:
     text = next(text for language, text in BLOCKS if language == "python")
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, cwd="/")
     assert done.stdout.startswith("{'id': 'user1234', 'r': 2, 'w': 1,")
+
+
+def test_the_commands_do_what_they_are_shown_for(memcached: Memcached, tmp_path: Path) -> None:
+    """One after the other in a shell, on a server that the environment names."""
+    bin_path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    script = COMMANDS.replace("127.0.0.1:11211", memcached.address)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PATH": bin_path,
+            "MEMSESSIONS_SERVERS": memcached.address,
+            "MEMSESSIONS_NS": "readme",
+        },
+    )
+    assert done.stderr == ""
+    assert '{"theme": "dark", "unread": 34}' in done.stdout
+    assert "1 sessions were exported to sessions.jsonl" in done.stdout
+    assert done.stdout.endswith('{"kill": 1}\n')
 
 
 def test_memcached_takes_the_options_that_are_recommended() -> None:

@@ -23,10 +23,10 @@ def access(facts: Facts) -> Finding | None:
     asks = password or _wants_certificate(facts)
     if facts.protection.authenticated and facts.settings.get("auth_enabled_ascii") == "no":
         says = (
-            "A user name and a password are set here, but it asks for none. It took them for data, and shows"
-            " them to everybody who reaches it, under the key auth."
+            "A user name and a password are set here, but it asks for none: everybody who reaches it can read"
+            " and end sessions."
         )
-        mend = "Start it with -Y, or unset both (MEMSESSIONS_USERNAME, _PASSWORD); take another password."
+        mend = "Start it with -Y, or unset both (MEMSESSIONS_USERNAME, _PASSWORD)."
         return Finding("access", "problem", says, mend)
     if isinstance(facts.address, str):
         return Finding("access", "ok", "It is reached by a socket file: from this machine only.")

@@ -11,7 +11,9 @@ from .frame import COMPLETE, PROGRAM, Frame, command, group
 @command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(frame: Frame, shell: str) -> None:
-    """Print what makes a shell complete this command, the apps of the store included.
+    """Print what makes a shell complete this command.
+
+    It completes the apps of the store, too.
 
     \b
     bash:  eval "$(memsessions completion bash)"            in ~/.bashrc

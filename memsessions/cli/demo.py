@@ -9,6 +9,8 @@ from rich.text import Text
 
 from ..client import SessionsClient
 from ..errors import StoreError
+from ..operating import on_each_server
+from ..store.operations import Delete
 from .frame import Frame, command
 from .output import Output
 
@@ -35,6 +37,7 @@ def demo(frame: Frame) -> None:
             with contextlib.suppress(StoreError):
                 rs.killall(_APP)
                 rs.wipe()
+                on_each_server(rs, lambda node: node.store.run((Delete(node.registry.key),)))
     if frame.out.as_json:
         frame.out.answer(story.calls)
 

@@ -43,6 +43,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "sessions": "look.sessions",
         "show": "look.show",
         "activity": "activity.activity",
+        "top": "top.command.top",
     },
     "Change": {
         "create": "change.create",
@@ -52,21 +53,15 @@ SECTIONS: dict[str, dict[str, str]] = {
         "kill-app": "change.kill_app",
     },
     "Operate": {
+        "doctor": "doctor.doctor",
         "wipe": "operate.wipe",
         "repair": "operate.repair",
-    },
-    "Move": {
         "export": "transfer.export",
         "import": "transfer.import_",
     },
-    "Watch": {
-        "top": "top.command.top",
-    },
     "Measure": {
+        "bench": "bench.command.bench",
         "exporter": "exporter.exporter",
-    },
-    "Examine": {
-        "doctor": "doctor.doctor",
     },
     "Other": {
         "demo": "demo.demo",
@@ -307,7 +302,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _explain(error: click.UsageError) -> None:
-    complain(error.format_message())
+    complain(" ".join(error.format_message().split()))  # it may be a list of choices, each in a line
     if error.ctx is not None:
         sys.stderr.write(f"Try '{error.ctx.command_path} --help'.\n")
 

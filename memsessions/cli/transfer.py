@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sys
 import tempfile
@@ -15,9 +14,12 @@ import click
 import orjson
 
 from ..errors import InvalidValue
+from ..operating import app_names
 from ..transfer import check_importable, export_sessions, import_sessions
-from .frame import Frame, command, complete_app
+from .files import replacing
+from .frame import Frame, NotFound, command, complete_app
 from .output import Table, to_json
+from .wording import number
 
 # What comes through a pipe is kept in memory up to this size, and in a file of the system's beyond.
 _SPOOLED_BYTES = 16 * 1024 * 1024
@@ -39,14 +41,18 @@ def export(frame: Frame, app: str, output: Path | None) -> None:
     """
     sessions = export_sessions(frame.client, app)
     if output is None:
-        _write(map(to_json, sessions), frame.out.as_json)
+        if not _write(map(to_json, sessions), frame.out.as_json):
+            _check_known(frame, app)
         return
-    with frame.out.progress(f"exporting {app}") as tell, _replacing(output) as file:
-        number = 0
-        for number, session in enumerate(sessions, 1):
+    with frame.out.progress(f"exporting {app}") as tell, replacing(output) as file:
+        count = 0
+        for count, session in enumerate(sessions, 1):
             file.write(f"{to_json(session)}\n".encode())
-            tell(number, None)
-    frame.out.answer({"exported": number}, f"{number} sessions were exported to {output}")
+            tell(count, None)
+        if not count:
+            _check_known(frame, app)
+    said = f"{number(count, 'session was', 'sessions were')} exported to {output}"
+    frame.out.answer({"exported": count}, said)
 
 
 @command("import")
@@ -63,36 +69,26 @@ def import_(frame: Frame, app: str, file: IO[bytes]) -> None:
         total = check_importable(frame.client, _sessions(source))
         source.seek(0)
         tell = stack.enter_context(frame.out.progress(f"importing {app}"))
-        done = import_sessions(frame.client, app, _sessions(source), lambda number: tell(number, total))
+        done = import_sessions(frame.client, app, _sessions(source), lambda done: tell(done, total))
     frame.out.answer(done, Table(("imported", "there already", "ended meanwhile"), [tuple(done.values())]))
 
 
-def _write(lines: Iterator[str], as_array: bool) -> None:
-    """Lines on stdout, or one JSON array of them."""
-    if not as_array:
-        for line in lines:
-            sys.stdout.write(f"{line}\n")
-        return
-    before = "["
-    for line in lines:
-        sys.stdout.write(f"{before}\n{line}")
-        before = ","
-    sys.stdout.write("\n]\n" if before == "," else "[]\n")
+def _check_known(frame: Frame, app: str) -> None:
+    """An app that has no session may be misspelt: an empty export must not look like a good one."""
+    if app not in app_names(frame.client):
+        raise NotFound(f"there is no app {app}; `memsessions apps` lists those that there are")
 
 
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of another when all is written; if not, nothing of it is left."""
-    number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(number, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(number)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise
+def _write(lines: Iterator[str], as_array: bool) -> int:
+    """Lines on stdout, or one JSON array of them; how many these were."""
+    count = 0
+    for count, line in enumerate(lines, 1):
+        if as_array:
+            sys.stdout.write("[\n" if count == 1 else ",\n")
+        sys.stdout.write(line if as_array else f"{line}\n")
+    if as_array:
+        sys.stdout.write("\n]\n" if count else "[]\n")
+    return count
 
 
 @contextlib.contextmanager
@@ -109,14 +105,14 @@ def _repeatable(file: IO[bytes]) -> Iterator[IO[bytes]]:
 
 def _sessions(source: IO[bytes]) -> Iterator[Any]:
     """What each line says; an array is all of it at once."""
-    for number, line in enumerate(source, 1):
+    for at, line in enumerate(source, 1):
         text = line.strip()
         if not text:
             continue
-        if number == 1 and text.startswith(b"["):
+        if at == 1 and text.startswith(b"["):
             yield from _parsed(line + source.read(), "what begins with [")
             return
-        yield _parsed(text, f"line {number}")
+        yield _parsed(text, f"line {at}")
 
 
 def _parsed(text: bytes, what: str) -> Any:

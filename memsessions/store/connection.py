@@ -31,6 +31,7 @@ _STATS_LIMIT = Limit(_CHUNK_BYTES, _CHUNK_BYTES, _CHUNK_BYTES)
 _TLS_RECORD_BYTES = 16 * 1024
 _UNREAD_BYTES = 1 << 30  # a whole batch of the largest items, sent before another, stays below it
 _VERSION = re.compile(rb"VERSION (\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)[!-~]*\r\n")
+_UNAUTHENTICATED = b"CLIENT_ERROR unauthenticated"
 _TIME = re.compile(rb"STAT time (\d{1,15})\r\n")
 
 
@@ -103,7 +104,7 @@ class Connection:
 
     def hello(self, deadline: float, username: str | None, password: str | None) -> None:
         """Authenticate if there are credentials, and learn the server's version and clock."""
-        if username is not None:
+        if username is not None and self._is_asked_for_credentials(deadline):
             # `-Y` takes the credentials as the value of a first `set`, whatever its key.
             secret = f"{username} {password}".encode()
             self._write(b"set auth 0 0 %d\r\n%b\r\n" % (len(secret), secret), deadline, _CHUNK_BYTES)
@@ -115,7 +116,7 @@ class Connection:
         if version is None:
             raise ProtocolError(
                 "the server wants a user name and a password"
-                if answer.startswith(b"CLIENT_ERROR unauthenticated")
+                if answer.startswith(_UNAUTHENTICATED)
                 else "the server does not answer as memcached does"
             )
         if tuple(int(part) for part in version.groups()) < OLDEST_VERSION:
@@ -128,6 +129,11 @@ class Connection:
         self.clock_offset_s = int(clock[1]) - time.monotonic()
         self.refuses_when_full = b"STAT evictions off\r\n" in settings
         self.greeted = True
+
+    def _is_asked_for_credentials(self, deadline: float) -> bool:
+        """Whether the server runs with `-Y`: any other would store them, for everybody to read."""
+        self._write(b"version\r\n", deadline, _CHUNK_BYTES)
+        return self._read_line(deadline).startswith(_UNAUTHENTICATED)
 
     def server_time(self) -> int:
         """The server's own clock, which is neither this machine's nor, after a suspend, the right one."""

@@ -45,7 +45,7 @@ def test_the_demo_leaves_nothing_on_a_real_server_and_touches_nothing_of_others(
     done = ask("--server", memcached.address, "demo")
     assert done.code == 0
     assert memcached.address in done.out
-    assert memcached.keys("memsessions-demo") == ["memsessions-demo:apps"]
+    assert memcached.keys("memsessions-demo") == []
     assert rs.get("forum", token) is not None
     rs.killall("forum")
 
@@ -60,7 +60,7 @@ def test_the_demo_leaves_nothing_where_it_is_interrupted(
     done = ask("demo", "--server", memcached.address)
     assert done.code == codes.INTERRUPTED
     assert done.err == "memsessions: interrupted\n"
-    assert memcached.keys("memsessions-demo") == ["memsessions-demo:apps"]
+    assert memcached.keys("memsessions-demo") == []
 
 
 def test_the_demo_with_json_is_a_list_of_calls_without_a_token() -> None:

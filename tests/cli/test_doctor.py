@@ -266,15 +266,15 @@ def test_tls_and_a_password_are_fine(certificate: Path, tmp_path: Path) -> None:
 
 
 def test_a_password_that_nobody_asks_for_is_a_problem() -> None:
-    """The server keeps it as data, for everybody to read."""
+    """It is not sent, and so protects nothing."""
     with Memcached(*WELL) as server:
         env = {"MEMSESSIONS_USERNAME": "web", "MEMSESSIONS_PASSWORD": PASSWORD}
         done = doctor(server, env=env)
-        assert server.value("auth") == f"web {PASSWORD}".encode()
+        assert server.value("auth") is None
     assert done.code == codes.PROBLEMS
     finding = judged(done)["access"]
     assert finding["status"] == "problem"
-    assert "under the key auth" in finding["says"]
+    assert "but it asks for none" in finding["says"]
     assert PASSWORD not in done.out + done.err
 
 

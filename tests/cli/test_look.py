@@ -150,7 +150,7 @@ def test_show_is_no_access_and_does_not_renew(at: At, rs: SessionsClient, where:
 def test_show_by_its_handle(at: At, rs: SessionsClient) -> None:
     token = rs.create("forum", "alice", "10.0.0.1")["token"]
     assert at.ask("show", "forum", "--handle", handle_of_token(token), "--json").document["id"] == "alice"
-    done = at.ask("show", "forum", "--handle", "x" * 22)
+    done = at.ask("show", "forum", "--handle", "a" * 32)
     assert (done.code, done.out) == (codes.NOT_FOUND, "")
     assert at.ask("show", "forum", "--handle", "a b").code == codes.USAGE
 

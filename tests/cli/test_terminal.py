@@ -65,7 +65,7 @@ def test_no_colour_where_none_is_wanted(there: At, env: dict[str, str]) -> None:
 
 def test_a_narrow_terminal_shows_everything(there: At, client: SessionsClient) -> None:
     token = client.create("forum", "alice", "203.0.113.7", d={"theme": "dark"})["token"]
-    with there.terminal("sessions", "forum", columns=40) as terminal:
+    with there.terminal("sessions", "forum", columns=48) as terminal:
         assert terminal.wait() == 0
         assert "user     alice" in terminal.screen
         assert f"handle   {handle_of_token(token)}" in terminal.screen

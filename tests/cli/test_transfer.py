@@ -136,8 +136,27 @@ def test_a_file_stays_as_it_was_when_an_export_fails(tmp_path: Path) -> None:
     assert file.read_text() == "what was there"
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
     missing = str(tmp_path / "nowhere" / "file")
-    assert ask("export", APP, "--output", missing, "--server", "memory://").code == 74
+    done = ask("export", APP, "--output", missing, "--server", "memory://")
+    assert (done.code, done.err.endswith(f"No such file or directory: {missing!r}\n")) == (74, True)
     assert ask("import", APP, missing, "--server", "memory://").code == 2
+
+
+def test_an_app_that_there_is_not_is_no_empty_export(
+    old: SessionsClient, where: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "sessions.jsonl"
+    file.write_text("what was there")
+    for options in ([], ["--json"], ["--output", str(file)]):
+        done = ask("export", "forumm", *options, env=where)
+        assert (done.code, done.out) == (1, "[]\n" if options == ["--json"] else "")
+        assert "there is no app forumm" in done.err
+    assert file.read_text() == "what was there"
+    old.create(APP, "user1234", IP)
+    old.killall(APP)
+    assert ask("export", APP, env=where) == (0, "", "")  # it has no session just now
+    old.create(APP, "user1234", IP)
+    done = ask("export", APP, "--output", str(file), env=where)
+    assert done.out == f"1 session was exported to {file}\n"
 
 
 def test_a_server_that_is_away_is_exit_code_3(old: SessionsClient, where: dict[str, str]) -> None:

@@ -113,11 +113,12 @@ def test_other_credentials_do_not_and_are_not_shown(
             assert value not in repr([caught.value, caught.value.__cause__, rs])
 
 
-def test_credentials_that_nobody_asked_for_are_said_to_be_refused(
+def test_credentials_that_nobody_asks_for_are_not_sent(
     memcached: Memcached, on_memcached: OnMemcached, make_client: MakeClient
 ) -> None:
-    """A server without `-Y` takes them for a value and stores it; that does not hurt."""
+    """A server without `-Y` would store them, and show them to everybody who asks."""
     works(make_client(memcached.address, ns=on_memcached.ns, username="web", password=PASSWORD))
+    assert memcached.value("auth") is None
 
 
 # ----------------------------------------------------------------------------------------------- TLS
