@@ -15,7 +15,8 @@ from . import forks, metrics
 from . import validation as check
 from .cache import NoCache, SessionCache
 from .config import DEFAULT_ITEM_BYTES, check_ns, check_number, open_stores
-from .documents import Documents, Sealing
+from .document import Sealing
+from .documents import Documents
 from .environment import with_environment
 from .errors import (
     ClientClosed,

@@ -9,22 +9,30 @@ what is there now. A document that has ended meanwhile stays ended.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-
-import orjson
+from typing import TYPE_CHECKING, Any
 
 from . import validation as check
-from .changes import KEEP, Changes, Marker, applied
-from .errors import InvalidFormat, InvalidValue
+from .changes import KEEP, Changes, Marker
+from .document import (
+    IP_MAX,
+    NO_IP,
+    Coder,
+    Device,
+    Document,
+    Merging,
+    Sealing,
+    Unreadable,
+    plain_data,
+    user_of,
+)
+from .errors import InvalidValue
 from .handles import handle_of, name_of
-from .plain import plain
 from .reading import Held
-from .record import Record, new_record
+from .record import new_record
 from .sessions import Making, counter_life
 from .store.operations import Item
-from .tokens import ALPHABET, TAG, Life, hashed, token_life
+from .tokens import TAG, Life, token_life
 
 if TYPE_CHECKING:
     from .cache import NoCache
@@ -32,99 +40,7 @@ if TYPE_CHECKING:
     from .nodes import ByTag, Node
     from .types import Session
 
-#: Where no address is known.
-NO_IP = "unknown"
-_IP_MAX = 39
-# A visitor that belongs to no user is a user of its own, so that each counts as one, and the index, which
-# is divided by users, stays even.
-_ANONYMOUS = "~"
-_ANONYMOUS_LENGTH = 16
-#: Under this key stands data that is encrypted.
-SEALED = "~"
-
 _log = logging.getLogger(__name__)
-
-
-class Sealing(Protocol):
-    """Encrypts data."""
-
-    def seal(self, data: bytes) -> str:
-        """The data, encrypted, as ASCII text."""
-
-    def open(self, sealed: str) -> bytes | None:
-        """The data again, or None if none of the keys opens it."""
-
-
-class Document:
-    """A session as it was read: what it says, and what a write that goes over it has to know."""
-
-    __slots__ = ("held", "stored")
-
-    def __init__(self, held: Held, stored: Mapping[str, Any]) -> None:
-        self.held = held
-        self.stored = stored  # its data as it is stored, which nobody may change
-
-    @property
-    def token(self) -> str:
-        """What the visitor shows."""
-        return self.held.token
-
-    @property
-    def id(self) -> str | None:
-        """The user it belongs to, or None."""
-        user = self.held.found[1]
-        return None if user.startswith(_ANONYMOUS) else user
-
-    @property
-    def ip(self) -> str:
-        """The address that was given when it was made."""
-        return self.held.found[2]
-
-    @property
-    def ttl(self) -> int:
-        """Seconds it lives without an access; of one with a fixed end, that it was made for."""
-        return self.held.found[3]
-
-    @property
-    def left(self) -> int:
-        """Seconds until it ends if it is not used any more."""
-        fixed_left = self.held.fixed_left
-        return self.ttl if fixed_left is None else fixed_left
-
-    @property
-    def r(self) -> int:
-        """How often it was read."""
-        return int(self.held.counter.value)
-
-    @property
-    def w(self) -> int:
-        """How often it was written."""
-        return self.held.found[5]
-
-    @property
-    def idle(self) -> int:
-        """Seconds between this access and the one before."""
-        return max(0, self.held.idle)
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """A deep copy of its data."""
-        data: dict[str, Any] = orjson.loads(orjson.dumps(self.stored))
-        return data
-
-    def __repr__(self) -> str:
-        return f"<Document r={self.r} w={self.w} idle={self.idle}>"
-
-
-class Device(NamedTuple):
-    """One of a user's sessions, and its handle."""
-
-    handle: str
-    session: Session
-
-
-class _Unreadable(Exception):
-    """Somebody has encrypted a session anew, with a key that is not known here."""
 
 
 class Documents:
@@ -147,7 +63,7 @@ class Documents:
         self._sessions = sessions
         self._fleet = fleet
         self._cache = cache
-        self._coder = _Coder(sealing)
+        self._coder = Coder(sealing)
 
     # ------------------------------------------------------------------------------ one document
 
@@ -172,8 +88,8 @@ class Documents:
                 given, in `ends_in` seconds, which are at most `ttl`.
         """
         life = _life(ttl, no_resave)
-        stored = _plain(data)
-        making = self._making(stored, _user(id), ip, life, ends_in)
+        stored = plain_data(data)
+        making = self._making(stored, user_of(id), ip, life, ends_in)
         self._sessions()
         return _made(self._fleet.create(self._app, making, "documents.create"), making, stored)
 
@@ -186,9 +102,9 @@ class Documents:
             The document, or None if there is such a session, or the token's server is not listed.
         """
         check.check_token(token)
-        stored = _plain(data)
+        stored = plain_data(data)
         # Whoever is too late has listed the session, too: it must be for the same visitor.
-        user = _ANONYMOUS + hashed(token).decode()[:_ANONYMOUS_LENGTH] if id is None else _user(id)
+        user = user_of(id, token)
         making = self._making(stored, user, ip, token_life(token), None)
         self._sessions()
         adopted = self._fleet.adopt(self._app, token, making, "documents.adopt")
@@ -234,14 +150,14 @@ class Documents:
             The document as it is now, or None if it has ended since it was read.
         """
         _check_end(ends_in, document.ttl)
-        merging = _Merging(self._coder, document, changes)
+        merging = Merging(self._coder, document, changes)
         token = document.token
         on_server = self._sessions()[token[TAG]]
         try:
             held = on_server.meter.call(
                 "documents.save", on_server.rewrite, token, merging, held=document.held, ends_in=ends_in
             )
-        except _Unreadable:
+        except Unreadable:
             return None
         finally:
             self._cache.drop(self._app, token)
@@ -273,10 +189,10 @@ class Documents:
             The document as it is now, or None if it has ended since it was read.
         """
         token = document.token
-        user = document.held.found[1] if isinstance(id, Marker) else _user(id)
+        user = document.held.found[1] if isinstance(id, Marker) else user_of(id)
         life = _life(document.ttl if ttl is None else ttl, bool(document.held.found[4]))
         _check_end(ends_in, life.ttl)
-        merging = _Merging(self._coder, document, changes, user, life.ttl, ip)
+        merging = Merging(self._coder, document, changes, user, life.ttl, ip)
         on_server = self._sessions()[token[TAG]]
         try:
             held = on_server.meter.call(
@@ -288,7 +204,7 @@ class Documents:
                 life=life,
                 ends_in=ends_in,
             )
-        except _Unreadable:
+        except Unreadable:
             return None
         finally:
             self._cache.drop(self._app, token)
@@ -363,86 +279,9 @@ class Documents:
         self, stored: dict[str, Any], user: str, ip: str | None, life: Life, ends_in: int | None
     ) -> Making:
         _check_end(ends_in, life.ttl)
-        address = (ip or NO_IP)[:_IP_MAX]
+        address = (ip or NO_IP)[:IP_MAX]
         found = new_record(user, address, life.ttl, life.no_resave, self._coder.coded(user, stored))
         return Making(found, life, counter_life(life) if ends_in is None else ends_in + 1)
-
-
-class _Coder:
-    """How data stands in a record: as it is, or encrypted."""
-
-    def __init__(self, sealing: Sealing | None) -> None:
-        self._sealing = sealing
-
-    def coded(self, user: str, data: dict[str, Any]) -> dict[str, Any] | None:
-        if not data or self._sealing is None:
-            return data or None
-        # With its user, so that nobody can give one user's data to another.
-        return {SEALED: self._sealing.seal(orjson.dumps([user, data]))}
-
-    def decoded(self, found: Record) -> dict[str, Any] | None:
-        """The data of a record, or None if it cannot be read."""
-        _, user, _, _, _, _, d = found
-        if d is None:
-            return {}
-        sealed = d.get(SEALED) if len(d) == 1 else None
-        if self._sealing is None:
-            return d if sealed is None else None
-        opened = self._sealing.open(sealed) if isinstance(sealed, str) else None
-        if opened is None:
-            return None
-        sealed_user, data = orjson.loads(opened)
-        return data if sealed_user == user else None
-
-
-class _Merging:
-    """What a write makes of a session that it finds: changes are merged into its data."""
-
-    def __init__(
-        self,
-        coder: _Coder,
-        document: Document,
-        changes: Changes,
-        user: str | None = None,
-        ttl: int | None = None,
-        ip: str | None = None,
-    ) -> None:
-        self._coder = coder
-        self._document = document
-        self._changes = {**changes, **_plain(applied({}, changes))}
-        self._user = user
-        self._ttl = ttl
-        self._ip = ip
-        self.data = document.stored  # as it is after the last write
-
-    def __call__(self, found: Record) -> Record:
-        schema, user, ip, ttl, no_resave, w, _ = found
-        # Unless there was another writer, it is what was opened when the document was read.
-        read = self._document
-        old = read.stored if found is read.held.found else self._coder.decoded(found)
-        if old is None:
-            raise _Unreadable
-        self.data = data = applied(old, self._changes)
-        user = self._user or user
-        ip = (self._ip or ip)[:_IP_MAX]
-        return schema, user, ip, self._ttl or ttl, no_resave, w + 1, self._coder.coded(user, data)
-
-
-def check_user(id: str) -> None:
-    """1 to 128 characters, not beginning with `~`."""
-    check.check_id(id)
-    if id.startswith(_ANONYMOUS):
-        raise InvalidFormat(
-            f"Invalid id format: it must not begin with {_ANONYMOUS}, as those of visitors do"
-        )
-
-
-def _user(id: str | None) -> str:
-    """What stands for the user in the store."""
-    if id is None:
-        return _ANONYMOUS + "".join(secrets.choice(ALPHABET) for _ in range(_ANONYMOUS_LENGTH))
-    check_user(id)
-    return id
 
 
 def _made(token: str, making: Making, stored: dict[str, Any]) -> Document:
@@ -462,9 +301,3 @@ def _check_end(ends_in: object, ttl: int) -> None:
 def _life(ttl: int, no_resave: bool) -> Life:
     check.check_ttl(ttl)
     return Life(ttl, no_resave)
-
-
-def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
-    if SEALED in data:
-        raise InvalidValue(f"the key {SEALED} is reserved")
-    return plain(data)

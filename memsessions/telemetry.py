@@ -28,7 +28,8 @@ except ImportError as error:
     ) from error
 
 from .client import SessionsClient
-from .documents import Document, Documents
+from .document import Document
+from .documents import Documents
 from .fleet import Fleet
 from .tokens import TAG
 from .validation import is_app, is_token

@@ -23,7 +23,8 @@ from memsessions import (
     ValidationError,
 )
 from memsessions.changes import REMOVED, applied
-from memsessions.documents import Document, Documents
+from memsessions.document import Document
+from memsessions.documents import Documents
 from memsessions.handles import handle_of_token
 from memsessions.tokens import LENGTH, TAG, Life, new_token, server_tag
 from memsessions.web.encryption import Encryption

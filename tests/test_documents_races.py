@@ -13,7 +13,8 @@ import pytest
 
 from memsessions import SessionsClient
 from memsessions.changes import REMOVED
-from memsessions.documents import Document, Documents
+from memsessions.document import Document
+from memsessions.documents import Documents
 from memsessions.handles import handle_of_token
 
 from .conftest import InMemory

@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from .. import operating
-from ..documents import SEALED
+from ..document import SEALED
 from ..errors import StoreError
 from ..nodes import Node
 from ..operating import Named

@@ -30,7 +30,8 @@ from django.utils.crypto import get_random_string
 
 from .. import errors
 from ..changes import KEEP
-from ..documents import Document, Documents
+from ..document import Document
+from ..documents import Documents
 from ..logs import about
 from ..tokens import TTL_MAX_S, TTL_MIN_S
 from .asynchronous import AsyncMethods, waits

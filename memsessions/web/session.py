@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from ..changes import KEEP, SCALARS, Changes, applied, differences, same
-from ..documents import Document, check_user
+from ..document import Document, check_user
 from ..errors import InvalidValue, StoreUnavailable
 from ..plain import STRICT, plain
 

@@ -8,7 +8,7 @@ from typing import Literal
 from .. import validation as check
 from ..changes import KEEP, Changes, applied
 from ..client import SessionsClient
-from ..documents import Document
+from ..document import Document
 from ..errors import ConfigurationError, InvalidValue, SessionEnded, StoreUnavailable
 from ..logs import about
 from ..servers import Addresses

@@ -8,7 +8,7 @@ from typing import Any
 from .. import validation as check
 from ..changes import differences
 from ..client import SessionsClient
-from ..documents import Document
+from ..document import Document
 from ..errors import SessionEnded
 from ..plain import plain
 from .encryption import Encryption, Keys
