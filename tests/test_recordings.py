@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +99,8 @@ def test_characters_colours_and_places_are_those_of_the_screen() -> None:
     assert plain.get("y") == red.get("y") != on.get("y")
     assert float(red.get("x", 0)) == pytest.approx(float(plain.get("x", 0)) + 8 * 8.4)
     assert on.get("fill") == "#1b1f27"  # as reversed
+
+
+def test_the_readme_shows_every_recording() -> None:
+    shown = re.findall(r"!\[[^]]+\]\((tests/recordings/[^)]+)\)", (ROOT / "README.md").read_text())
+    assert sorted(shown) == sorted(f"tests/recordings/{name}.svg" for name in SCENES)

@@ -24,7 +24,12 @@ _BARS = " ▁▂▃▄▅▆▇█"
 @command("activity")
 @click.argument("app", shell_complete=complete_app)
 @click.option(
-    "--active", type=int, default=600, show_default=True, metavar="SECONDS", help="Used in so many seconds."
+    "--active",
+    type=click.IntRange(min=10),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="Used in so many seconds.",
 )
 @click.option(
     "--watch", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Ask again, each time after so long."

@@ -77,7 +77,10 @@ def apps(frame: Frame) -> None:
 @command("sessions")
 @click.argument("app", shell_complete=complete_app)
 @click.option(
-    "--active", type=int, metavar="SECONDS", help="Those used in so many seconds only, at least 10."
+    "--active",
+    type=click.IntRange(min=10),
+    metavar="SECONDS",
+    help="Those used in so many seconds only, at least 10.",
 )
 @click.option("--user", metavar="ID", help="Those of this user only.")
 @click.option(

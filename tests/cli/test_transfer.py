@@ -14,7 +14,7 @@ from memsessions import SessionsClient
 
 from ..conftest import MakeClient, OnMemcached
 from ..support.memcached import Memcached
-from .support import PROGRAM, ask, environment, run
+from .support import PROGRAM, Terminal, ask, environment, run
 
 APP = "forum"
 IP = "192.0.2.1"
@@ -185,6 +185,57 @@ def test_a_full_server_is_exit_code_3(old: SessionsClient, where: dict[str, str]
         done = run("import", APP, "--server", full.address, stdin=text)
     assert done.code == 3
     assert "no memory left" in done.err
+
+
+# With bars from the first moment on, and each batch taking a while.
+SLOW = """
+import sys, time
+from memsessions import transfer
+from memsessions.cli import main, output
+output._PATIENCE_S = 0.0
+transfer._BATCH = 4
+exported, imported = transfer._exported, transfer._import
+def slowly_exported(*arguments):
+    time.sleep(0.02)
+    return exported(*arguments)
+def slowly_imported(*arguments):
+    time.sleep(0.1)
+    return imported(*arguments)
+transfer._exported, transfer._import = slowly_exported, slowly_imported
+sys.exit(main())
+"""
+SLOWLY = (sys.executable, "-c", SLOW)
+
+
+def test_bars_on_a_terminal_and_ctrl_c_in_the_middle(
+    old: SessionsClient, new: SessionsClient, where: dict[str, str], whither: dict[str, str], tmp_path: Path
+) -> None:
+    """An export that is interrupted leaves no file, an import whole sessions, and is done by repeating it."""
+    for n in range(60):
+        old.create(APP, f"user{n}", IP, d={"n": n})
+    file = tmp_path / "sessions.jsonl"
+    with Terminal("export", APP, "--output", str(file), env=where, program=SLOWLY, columns=150) as terminal:
+        terminal.wait_for(f"exporting {APP}")
+        terminal.press_ctrl_c()
+        assert terminal.wait() == 130
+        assert "Traceback" not in terminal.screen
+    assert list(tmp_path.iterdir()) == []
+    with Terminal("export", APP, "--output", str(file), env=where, program=SLOWLY, columns=150) as terminal:
+        assert terminal.wait() == 0
+        assert f"60 sessions were exported to {file}" in terminal.screen
+
+    with Terminal("import", APP, str(file), env=whither, program=SLOWLY) as terminal:
+        terminal.wait_for(f"importing {APP}", "/60")
+        terminal.press_ctrl_c()
+        assert terminal.wait() == 130
+        assert "Traceback" not in terminal.screen
+        assert not terminal.cursor_hidden
+    there = len(new.soapp(APP))
+    assert 0 < there < 60
+    with Terminal("import", APP, str(file), env=whither) as terminal:
+        assert terminal.wait() == 0
+        assert str(60 - there) in terminal.screen
+    assert len(new.soapp(APP)) == 60
 
 
 def test_whoever_reads_an_export_may_stop(old: SessionsClient, where: dict[str, str]) -> None:
