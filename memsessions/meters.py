@@ -72,9 +72,8 @@ class Meter:
         except BaseException as error:
             self.failed(operation, error)
             raise
-        took = (
-            perf_counter_ns() - started
-        )  # what follows is `_took`; a call of it would cost half as much again
+        took = perf_counter_ns() - started
+        # What follows is `_took`; a call of it would cost half as much again.
         numbers = self.times[operation]
         numbers[(took * took).bit_length()] += 1
         numbers[SUM] += took
