@@ -400,13 +400,25 @@ def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(
 
 
 def test_ctrl_c_ends_it_while_a_server_does_not_answer(own_memcached: Memcached) -> None:
-    with watching(own_memcached) as terminal:
+    """Which is said long before the time is over that it has."""
+    with watching(own_memcached, env={"MEMSESSIONS_TIMEOUT": "60"}) as terminal:
         terminal.wait_for("no app has had sessions here")
         own_memcached.freeze()
-        terminal.wait_for("is away: no answer in time")
+        terminal.wait_for("a server has not answered for 2 s")
         terminal.press_ctrl_c()
         assert terminal.wait() == codes.INTERRUPTED
         assert_left_as_it_was(terminal)
+
+
+def test_a_server_that_does_not_answer_in_time_is_away(own_memcached: Memcached) -> None:
+    with watching(own_memcached, env={"MEMSESSIONS_TIMEOUT": "0.5"}) as terminal:
+        terminal.wait_for("no app has had sessions here")
+        own_memcached.freeze()
+        terminal.wait_for("is away: no answer in time")
+        own_memcached.thaw()
+        terminal.wait_for("up")
+        terminal.type("q")
+        assert terminal.wait() == 0
 
 
 def test_a_bug_leaves_the_terminal_as_it_was_too(own_memcached: Memcached) -> None:

@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 _LEAST_S, _MOST_S = 0.1, 3600
+# A reading is late that does not come within so many intervals, and so many seconds.
+_LATE, _LATE_S = 3, 1.0
 # So often it is looked for keys, a new size of the terminal, and a new reading.
 _LOOK_S = 0.1
 _END = frozenset("qQ")
@@ -152,15 +155,22 @@ def _on_screen(frame: Frame, gatherer: Gatherer, watching: _Watching, stopped: C
     ):
         drawn: object = None
         while not stopped():
-            now = (watching.reading(), console.size)
-            if now != drawn:
-                _draw(live, now[0], gatherer, operating.namespace(frame.client))
-                drawn = now
+            reading = watching.reading()
+            shown = (reading, _late_s(reading), console.size)
+            if shown != drawn:
+                _draw(live, reading, gatherer, operating.namespace(frame.client))
+                drawn = shown
             if _END.intersection(key(_LOOK_S)):
                 return _ENDED
             if suspended():
                 return _SUSPEND
     return _ENDED
+
+
+def _late_s(reading: Reading) -> int:
+    """For how long there has been no reading, where that is longer than it should be."""
+    late_s = time.monotonic() - reading.at
+    return int(late_s) if late_s > max(_LATE_S, _LATE * reading.interval_s) else 0
 
 
 def _draw(live: Live, reading: Reading, gatherer: Gatherer, ns: str) -> None:
@@ -170,7 +180,8 @@ def _draw(live: Live, reading: Reading, gatherer: Gatherer, ns: str) -> None:
     # that does not answer is not worth waiting for.
     quiet = gatherer.quiet.acquire(timeout=_LOOK_S)
     try:
-        live.update(screen(reading, live.console.width, live.console.height, ns), refresh=True)
+        width, height = live.console.size
+        live.update(screen(reading, width, height, ns, _late_s(reading)), refresh=True)
     finally:
         if quiet:
             gatherer.quiet.release()

@@ -113,7 +113,7 @@ class Gatherer:
         self._client = client
         self._interval_s = interval_s
         self._only = only
-        self.latest = Reading(time.time(), interval_s)
+        self.latest = Reading(time.time(), interval_s, at=time.monotonic())
         #: Held while a server is pinged. Whoever keeps the interpreter busy takes it.
         self.quiet = threading.Lock()
         self.stop = threading.Event()
@@ -294,6 +294,7 @@ class Gatherer:
             tuple(self._servers),
             counting,
             tuple(self._points),
+            now,
         )
 
     def _point(self, now: float, since: float) -> Point:

@@ -87,6 +87,7 @@ class Reading:
     servers: Sequence[ServerNow] = ()
     counting: Counting = Counting()
     points: Sequence[Point] = ()
+    at: float = 0.0  # on the clock of this process
 
     def document(self) -> dict[str, Any]:
         """As --json has it."""

@@ -167,12 +167,14 @@ def _table(columns: Sequence[Column[T]], things: Sequence[T], width: int) -> Ren
 # -------------------------------------------------------------------------------------------- screen
 
 
-def screen(reading: Reading, width: int, height: int, ns: str) -> RenderableType:
+def screen(reading: Reading, width: int, height: int, ns: str, late_s: int = 0) -> RenderableType:
     """Everything on a screen of this size, or as much of it as there is room for.
 
-    `ns` is the namespace that was read.
+    `ns` is the namespace that was read, `late_s` for how long nothing could be read that should have been.
     """
     notes = _notes(reading)
+    if late_s:
+        notes.insert(0, (f"a server has not answered for {span(late_s)}", "red"))
     rows: list[RenderableType] = [_line(_heading(reading, width, ns))]
     apps = sorted(reading.apps, key=lambda app: -app.sessions)
     servers = sorted(reading.servers, key=lambda server: server.error is None)  # who is away is seen first
