@@ -59,35 +59,27 @@ class SessionReader:
 
     def read(self, token: str) -> Session | None:
         """Read, count and renew a session. One round trip."""
-        deadline = self._store.deadline()
-        ttl, no_resave = tokens.token_life(token)
-        name = tokens.hashed(token)
-        key, counter, touch = self._keys.sessions + name, self._keys.reads + name, ttl + 1
-        visit = Visit(key, counter, touch, None if no_resave else 2 * touch)
-        try:
-            ((value, left, _, reads, reads_left),) = self._run((visit,), repeatable=True, deadline=deadline)
-        except StoreFull:
-            item, counted = self._uncounted(key, counter, touch, deadline)
-            value, left = (None, 0) if item is None else item[:2]
-            reads, reads_left = (None, 0) if counted is None else counted[:2]
-        if value is None:
-            if reads is not None:  # of a session that has ended or moved; the call has just renewed it
-                self._run((Delete(counter),), deadline=deadline)
+        visited = self._visit(token)
+        if visited is None:
             return None
-        if reads is None:
-            reads = None if no_resave else self._recount(key, counter, touch, deadline)
-            if reads is None:
-                return None
-        found = self._decoded(value)
-        if left < touch:
-            self._listings.keep(found, name, touch - left, deadline)
+        found, _, idle, reads, reads_left = visited
         try:
-            return record.shown(found, reads, max(0, touch - left), reads_left - 1 if no_resave else None)
+            return record.shown(found, reads, max(0, idle), reads_left - 1 if found[4] else None)
         except ValueError:
             raise StoreDamaged(self._store.server, _NO_NUMBER) from None
 
     def hold(self, token: str) -> Held | None:
         """As `read`, with all that a write which goes over what was read has to know. One round trip."""
+        visited = self._visit(token)
+        if visited is None:
+            return None
+        found, item, idle, reads, reads_left = visited
+        # Counting answers the bare number; where the counter is stored again, it must be as wide as it was.
+        counter = Item(reads.ljust(len(FIRST)), reads_left, 0)
+        return self._held(Held(token, found, Item(*item), counter, idle))
+
+    def _visit(self, token: str) -> tuple[Record, tuple[bytes, int, int], int, bytes, int] | None:
+        """Read, count and renew: the record, its item as it is now, the idle time, and the counter."""
         deadline = self._store.deadline()
         ttl, no_resave = tokens.token_life(token)
         name = tokens.hashed(token)
@@ -110,9 +102,7 @@ class SessionReader:
         found = self._decoded(value)
         if left < touch:
             self._listings.keep(found, name, touch - left, deadline)
-        # Counting answers the bare number; where the counter is stored again, it must be as wide as it was.
-        counted = Item(reads.ljust(len(FIRST)), reads_left, 0)
-        return self._held(Held(token, found, Item(value, touch, cas), counted, touch - left))
+        return found, (value, touch, cas), touch - left, reads, reads_left
 
     def exists(self, token: str) -> bool:
         """Whether there is such a session, which is neither counted nor renewed. One round trip."""

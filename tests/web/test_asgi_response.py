@@ -23,7 +23,7 @@ from memsessions import ResponseStarted, SessionEnded, SessionTooLarge, StoreUna
 from memsessions.asgi import SessionMiddleware
 from memsessions.web import Cookie, Session, SessionStorage
 
-from ..conftest import MakeClient, OnMemcached
+from ..conftest import MakeClient
 from ..support.memcached import Memcached
 from ..test_full_server import fill_up
 from .asgi_server import BACKENDS, App, Backend, Message, exchange, scope, serve
@@ -36,21 +36,6 @@ END: Message = {"type": "http.response.body", "body": b"two"}
 
 class Boom(Exception):
     """What an application raises."""
-
-
-@pytest.fixture
-def storage(on_memcached: OnMemcached, make_client: MakeClient) -> SessionStorage:
-    return SessionStorage(make_client(on_memcached.address, ns=on_memcached.ns, timeout=5), APP)
-
-
-@pytest.fixture
-def cookie(storage: SessionStorage) -> str:
-    """A visitor's, who has been here."""
-    session = storage.open(None)
-    session["seen"] = 1
-    value = storage.save(session)
-    assert value
-    return value
 
 
 @pytest.fixture

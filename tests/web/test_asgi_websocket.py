@@ -40,21 +40,6 @@ class Boom(Exception):
     """What an application raises."""
 
 
-@pytest.fixture
-def storage(on_memcached: OnMemcached, make_client: MakeClient) -> SessionStorage:
-    return SessionStorage(make_client(on_memcached.address, ns=on_memcached.ns, timeout=5), APP)
-
-
-@pytest.fixture
-def cookie(storage: SessionStorage) -> str:
-    """A visitor's, who has been here."""
-    session = storage.open(None)
-    session["seen"] = 1
-    value = storage.save(session)
-    assert value
-    return value
-
-
 def data(storage: SessionStorage, cookie: str | None) -> dict[str, Any]:
     """What is stored for a visitor."""
     assert cookie

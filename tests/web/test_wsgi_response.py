@@ -17,7 +17,7 @@ from memsessions import ResponseStarted, SessionEnded, SessionTooLarge, StoreUna
 from memsessions.web import Cookie, Session, SessionStorage
 from memsessions.wsgi import SessionMiddleware
 
-from ..conftest import MakeClient, OnMemcached
+from ..conftest import MakeClient
 from ..support.memcached import Memcached
 from .wsgi_server import Served, serve
 
@@ -30,17 +30,6 @@ TEXT = [("Content-Type", "text/plain")]
 
 class Boom(Exception):
     """What an application raises."""
-
-
-@pytest.fixture
-def storage(on_memcached: OnMemcached, make_client: MakeClient) -> SessionStorage:
-    return SessionStorage(make_client(on_memcached.address, ns=on_memcached.ns, timeout=5), APP)
-
-
-@pytest.fixture
-def cookie(storage: SessionStorage) -> str:
-    """A visitor's, who has been here."""
-    return visitor(storage, seen=1)
 
 
 def visitor(storage: SessionStorage, **items: Any) -> str:
