@@ -83,7 +83,7 @@ def test_the_commands_do_what_they_are_shown_for(memcached: Memcached, tmp_path:
     )
     assert done.stderr == ""
     assert '{"theme": "dark", "unread": 34}' in done.stdout
-    assert "1 sessions were exported to sessions.jsonl" in done.stdout
+    assert "1 session was exported to sessions.jsonl" in done.stdout
     assert done.stdout.endswith('{"kill": 1}\n')
 
 
