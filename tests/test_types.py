@@ -133,7 +133,7 @@ def test_the_exported_names_are_sorted_as_ruff_wants_them() -> None:
 
 
 def test_everything_public_in_the_package_is_exported() -> None:
-    """A class that can be reached as `memsessions.Name` is in `__all__`, and so are `repair` and `metrics`, and no more."""
+    """A class that can be reached as `memsessions.Name` is in `__all__`, with two others, and no more."""
     classes = {name for name, value in vars(memsessions).items() if isinstance(value, type)}
     others = {"Data", "Scalar", "metrics", "repair"}
     assert set(memsessions.__all__) == classes | others
