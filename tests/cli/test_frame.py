@@ -112,7 +112,7 @@ def test_the_command_wipes_nothing_by_itself(there: At, on_memcached: OnMemcache
         (["ping", "--server", ""], codes.USAGE, "servers must be"),
         (["ping", "--ns", "a b"], codes.USAGE, "ns must be 1 to 50"),
         (["sessions", "a"], codes.USAGE, "Invalid app format"),
-        (["sessions", "forum", "--active", "5"], codes.USAGE, "dt must be a positive integer >= 10"),
+        (["sessions", "forum", "--active", "5"], codes.USAGE, "'--active': 5 is not in the range x>=10"),
         (["create", "forum", "alice", "--ttl", "1"], codes.USAGE, "ttl must be"),
         (["create", "forum", ""], codes.USAGE, "No id supplied"),
         (["kill-user", "forum", "a" * 200], codes.USAGE, "Invalid id format"),
