@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from .nodes import Node
     from .scans import Peeked
 
-_NAME = re.compile(rf"[A-Za-z0-9+/]{{{NAME_LENGTH}}}")
+# 16 bytes in base64: of the last character, only two bits are used.
+_NAME = re.compile(rf"[A-Za-z0-9+/]{{{NAME_LENGTH - 1}}}[AQgw]")
+# Clocks of two machines may differ by so much, and whole seconds by so many.
+_SKEW_S = 24 * 3600
+_ROUNDING_S = 2
 # As many sessions are written at once: few, as they may be large.
 _BATCH = 128
 _MOST = 2**63 - 1  # of a number that the server can count up
@@ -97,6 +101,7 @@ def import_sessions(
     app: str,
     sessions: Iterable[Mapping[str, Any]],
     progress: Callable[[int], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Imported:
     """Have sessions live on that were exported, under the same tokens, with all that was known of them.
 
@@ -111,21 +116,22 @@ def import_sessions(
         app: the app, which may have another name than it had.
         sessions: as `export_sessions` gives them.
         progress: called now and then with the number of sessions that were gone through.
+        stop: asked now and then; if it says so, the rest is left.
 
     Returns:
         `{"imported": n, "there": n, "ended": n}`, see `Imported`.
 
     Raises:
         InvalidValue: one of them is not such a session, and which. Those before it may be imported.
-        SessionTooLarge: one does not fit into an item of its server; the same holds.
+        SessionTooLarge: one does not fit into an item of its server, and which; the same holds.
         StoreFull: the server has no memory left. What was imported stays.
         StoreUnavailable: as every call. What was imported stays.
     """
     check.check_app(app)
     nodes = client._nodes_in_use()  # noqa: SLF001
     total: Imported = {"imported": 0, "there": 0, "ended": 0}
-    numbered = enumerate(sessions, 1)
-    while some := [_arrival(session, number, nodes) for number, session in islice(numbered, _BATCH)]:
+    arrivals = _arrivals(client, sessions)
+    while not (stop is not None and stop()) and (some := list(islice(arrivals, _BATCH))):
         for node in nodes:
             if here := [arrival for arrival in some if arrival.node is node]:
                 done = _import(node, app, here)
@@ -142,12 +148,9 @@ def check_importable(client: SessionsClient, sessions: Iterable[Mapping[str, Any
 
     Raises:
         InvalidValue: one of them is not what `export_sessions` gives, or its server is not the client's.
+        SessionTooLarge: one does not fit into an item, as large as the client says that they may be.
     """
-    nodes = client._nodes_in_use()  # noqa: SLF001
-    number = 0
-    for number, session in enumerate(sessions, 1):
-        _arrival(session, number, nodes)
-    return number
+    return sum(1 for _ in _arrivals(client, sessions))
 
 
 # ------------------------------------------------------------------------------------ going out
@@ -177,12 +180,29 @@ def _exported(peeked: Peeked, server: str, now: int) -> Exported:
 class _Arrival(NamedTuple):
     """A session that is to be imported: into which server, and what is to stand there."""
 
+    number: int
     node: Node
     entry: Entry
     value: bytes
     counter: bytes
     until: int  # when its item ends
     counter_until: int
+
+
+def _arrivals(client: SessionsClient, sessions: Iterable[Mapping[str, Any]]) -> Iterator[_Arrival]:
+    """Sessions as they can be imported, numbered from 1."""
+    nodes = client._nodes_in_use()  # noqa: SLF001
+    most = client._item_bytes - check.ITEM_OVERHEAD_BYTES  # noqa: SLF001
+    for number, session in enumerate(sessions, 1):
+        arrival = _arrival(session, number, nodes)
+        if len(arrival.value) > most:
+            raise _too_large(arrival)
+        yield arrival
+
+
+def _too_large(arrival: _Arrival) -> SessionTooLarge:
+    server, size = arrival.node.store.server, len(arrival.value)
+    return SessionTooLarge(f"session {arrival.number}: its {size} bytes do not fit into an item of {server}")
 
 
 def _arrival(session: Mapping[str, Any], number: int, nodes: list[Node]) -> _Arrival:
@@ -193,6 +213,10 @@ def _arrival(session: Mapping[str, Any], number: int, nodes: list[Node]) -> _Arr
         if not fits(session[key]):
             raise InvalidValue(f"session {number}: {key} is not what an export has there")
     name, server, user, ip, ttl, no_resave, r, w, used, ends, d = (session[key] for key in _FIELDS)
+    if used > _now() + _SKEW_S:
+        raise InvalidValue(f"session {number}: used is in the future")
+    if not used - _ROUNDING_S <= ends <= used + ttl + _ROUNDING_S:
+        raise InvalidValue(f"session {number}: ends must be within its ttl after used")
     node = next((node for node in nodes if node.name == server or len(nodes) == 1), None)
     if node is None:
         names = ", ".join(node.name for node in nodes)
@@ -205,7 +229,7 @@ def _arrival(session: Mapping[str, Any], number: int, nodes: list[Node]) -> _Arr
     entry = Entry(hashed(user), name.encode(), Life(ttl, no_resave))
     until = used + ttl + 1
     counter_until = ends + 1 if no_resave else until + ttl + 1
-    return _Arrival(node, entry, value, (b"%d" % r).ljust(len(FIRST)), until, counter_until)
+    return _Arrival(number, node, entry, value, (b"%d" % r).ljust(len(FIRST)), until, counter_until)
 
 
 def _import(node: Node, app: str, arrivals: list[_Arrival]) -> Imported:
@@ -234,7 +258,8 @@ def _import(node: Node, app: str, arrivals: list[_Arrival]) -> Imported:
     try:
         stored = store.run(sessions)
     except ItemTooLarge as error:
-        raise SessionTooLarge(f"the data of a session does not fit into an item of {store.server}") from error
+        refused = error.answers.index(None)  # by a server with smaller items than the client was told of
+        raise _too_large(coming[refused]) from error
     if time.monotonic() - started >= LONG_S:  # a wipe may have taken them for the rest of somebody's failure
         on_node.listings.surely(entries)
     imported = sum(stored)

@@ -250,6 +250,7 @@ LINE = {
         {"ends": None},
         {"d": []},
         {"d": "in the data"},
+        {"session": "A" * 21 + "B"},
     ],
 )
 def test_what_no_export_has_is_refused_before_the_server_is_asked(
@@ -274,6 +275,37 @@ def test_what_no_export_has_is_refused_before_the_server_is_asked(
 def test_a_line_has_all_keys_and_no_other(line: Any, make_client: MakeClient) -> None:
     with pytest.raises(InvalidValue, match="session 1 must be an object of exactly session, server, id"):
         import_sessions(make_client("127.0.0.1:1"), APP, [line])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"used": 2**62, "ends": 2**62}, "session 2: used is in the future"),
+        ({"ends": 1_900_000_000, "no_resave": True}, "session 2: ends must be within its ttl after used"),
+        ({"ends": 1_700_000_000}, "session 2: ends must be within its ttl after used"),
+        ({"d": {"large": "x" * 1_100_000}}, r"session 2: its \d+ bytes do not fit into an item of 127"),
+    ],
+)
+def test_times_and_sizes_are_checked_before_the_server_is_asked(
+    change: dict[str, Any], message: str, make_client: MakeClient
+) -> None:
+    nowhere = make_client("127.0.0.1:1")
+    lines = [LINE, {**LINE, **change}]
+    for call in (lambda: import_sessions(nowhere, APP, lines), lambda: check_importable(nowhere, lines)):
+        with pytest.raises((InvalidValue, SessionTooLarge), match=message):
+            call()
+
+
+def test_an_import_can_be_stopped_between_batches(old: SessionsClient, new: New) -> None:
+    """What it has done is whole, and the rest is done by repeating it."""
+    for n in range(300):
+        old.create(APP, f"user{n}", IP)
+    out = as_lines(export_sessions(old, APP))
+    asked = iter([False, True])
+    done = import_sessions(new.rs, APP, out, stop=lambda: next(asked))
+    assert done == {"imported": 128, "there": 0, "ended": 0}
+    assert len(new.rs.soapp(APP)) == 128
+    assert import_sessions(new.rs, APP, out) == {"imported": 172, "there": 128, "ended": 0}
 
 
 def test_what_can_be_imported_is_counted_without_a_server(make_client: MakeClient) -> None:
@@ -312,7 +344,7 @@ def test_a_server_that_is_full_says_so_and_keeps_what_it_took(
 def test_a_server_of_small_items_says_so(on_memcached: OnMemcached, make_client: MakeClient) -> None:
     rs = make_client(on_memcached.address, ns=on_memcached.ns)
     rs.create(APP, USER, IP, d={"large": "x" * 600_000})
-    fails = pytest.raises(SessionTooLarge, match="does not fit into an item of")
+    fails = pytest.raises(SessionTooLarge, match=r"^session 1: its \d+ bytes do not fit into an item of 127")
     with Memcached("-I", "512k", "-t", "1") as small, fails:
         import_sessions(make_client(small.address), APP, export_sessions(rs, APP))
 

@@ -18,7 +18,8 @@ from ..operating import app_names
 from ..transfer import check_importable, export_sessions, import_sessions
 from .files import replacing
 from .frame import Frame, NotFound, command, complete_app
-from .output import Table, to_json
+from .interrupts import stoppable
+from .output import Table, Tell, to_json
 from .wording import number
 
 # What comes through a pipe is kept in memory up to this size, and in a file of the system's beyond.
@@ -37,7 +38,8 @@ def export(frame: Frame, app: str, output: Path | None) -> None:
     """Write an app's living sessions as JSON lines.
 
     Each is an object with all that the store knows of a session: its data, but a hash in the place of its
-    token. With --json they are one array. Nobody's session counts as used.
+    token. With --json they are one array. Nobody's session counts as used. Sessions that the indexes have
+    lost are left out: run `memsessions repair` before. In a pipe, `set -o pipefail` tells whether all came.
     """
     sessions = export_sessions(frame.client, app)
     if output is None:
@@ -62,15 +64,27 @@ def import_(frame: Frame, app: str, file: IO[bytes]) -> None:
     """Have sessions that were exported live on, from FILE or stdin.
 
     All of it is looked through before the first is written. A session keeps its token, its counters and the
-    moment at which it ends; one that is there already stays as it is, so an import can be repeated.
+    moment at which it ends; one that is there already stays as it is, so an import that was interrupted is
+    finished by repeating it.
     """
-    with contextlib.ExitStack() as stack:
-        source = stack.enter_context(_repeatable(file))
-        total = check_importable(frame.client, _sessions(source))
+    with _repeatable(file) as source:
+        with frame.out.progress("looking through it") as tell:
+            total = check_importable(frame.client, _told(_sessions(source), tell))
         source.seek(0)
-        tell = stack.enter_context(frame.out.progress(f"importing {app}"))
-        done = import_sessions(frame.client, app, _sessions(source), lambda done: tell(done, total))
-    frame.out.answer(done, Table(("imported", "there already", "ended meanwhile"), [tuple(done.values())]))
+        with stoppable() as stopped:
+            with frame.out.progress(f"importing {app}") as tell:
+                done = import_sessions(
+                    frame.client, app, _sessions(source), lambda done: tell(done, total), stopped
+                )
+            columns = ("imported", "there already", "ended meanwhile")
+            frame.out.answer(done, Table(columns, [tuple(done.values())]))
+
+
+def _told(sessions: Iterator[Any], tell: Tell) -> Iterator[Any]:
+    """The same, and it is told how many there were so far."""
+    for count, session in enumerate(sessions, 1):
+        tell(count, None)
+        yield session
 
 
 def _check_known(frame: Frame, app: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import subprocess
 import sys
@@ -230,7 +231,9 @@ def test_bars_on_a_terminal_and_ctrl_c_in_the_middle(
         assert terminal.wait() == 130
         assert "Traceback" not in terminal.screen
         assert not terminal.cursor_hidden
+        shown = terminal.screen
     there = len(new.soapp(APP))
+    assert re.search(rf"^ *{there} +0 +0$", shown, re.MULTILINE)
     assert 0 < there < 60
     with Terminal("import", APP, str(file), env=whither) as terminal:
         assert terminal.wait() == 0
