@@ -177,7 +177,10 @@ def _shared_options() -> list[click.Parameter]:
     """--server, --ns and --json, which may stand before the command's name and after it."""
 
     def add_servers(context: click.Context, _option: click.Parameter, servers: Sequence[str]) -> None:
-        context.ensure_object(Frame).servers += servers
+        frame = context.ensure_object(Frame)
+        if servers and frame.servers:  # whether these are more servers or others, nobody can tell
+            raise click.UsageError("--server stands before and behind the command: say all in one place")
+        frame.servers += servers
 
     def set_ns(context: click.Context, _option: click.Parameter, ns: str | None) -> None:
         frame = context.ensure_object(Frame)

@@ -16,7 +16,8 @@ _REPAIRED = ("listed", "dead", "unlisted", "relisted")
 def wipe(frame: Frame) -> None:
     """Remove index entries of sessions that are gone.
 
-    Every client does that by itself now and then. It never touches a living session.
+    Every client does that by itself now and then. It ends no living session; but a server that is full and
+    evicts (without -M) may throw some out to make room for the index that is written anew.
     """
     with stoppable() as stopped:
         with frame.out.progress("wiping") as tell:

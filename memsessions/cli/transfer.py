@@ -70,6 +70,9 @@ def import_(frame: Frame, app: str, file: IO[bytes]) -> None:
     with _repeatable(file) as source:
         with frame.out.progress("looking through it") as tell:
             total = check_importable(frame.client, _told(_sessions(source), tell))
+        if not total:
+            nothing = {"imported": 0, "there": 0, "ended": 0}
+            frame.not_found("there is nothing to import: did the export fail?", nothing)
         source.seek(0)
         with stoppable() as stopped:
             with frame.out.progress(f"importing {app}") as tell:

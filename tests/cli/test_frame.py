@@ -48,11 +48,15 @@ def test_several_servers_are_asked_as_one(
     tokens = [rs.create("forum", f"user{n}", "10.0.0.1")["token"] for n in range(20)]
     (first, *others) = [f"{name}={address}" for name, address in servers.items()]
     more = [word for other in others for word in ("--server", other)]
-    options = ["--server", first, "sessions", "forum", "--ns", on_memcached.ns, "--json", *more]
-    document = ask(*options).document
+    options = ["sessions", "forum", "--ns", on_memcached.ns, "--json"]
+    document = ask("--server", first, *more, *options).document
+    assert ask(*options, "--server", first, *more).document == document
+    done = ask("--server", first, *options, *more)
+    assert (done.code, done.out) == (codes.USAGE, "")
+    assert "say all in one place" in done.err
     assert document["total"] == 20
     assert {each["server"] for each in document["sessions"]} == set(servers)
-    assert "server" in ask(*options[:-4], *more, "--limit", "20").out
+    assert "server" in ask(*options[:-1], *more, "--limit", "20").out
     env = {"MEMSESSIONS_SERVERS": ",".join([first, *others]), "MEMSESSIONS_NS": on_memcached.ns}
     for token in tokens:
         assert ask("show", "forum", "--json", stdin=token, env=env).code == 0
