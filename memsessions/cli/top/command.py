@@ -140,7 +140,9 @@ def _watch(frame: Frame, gatherer: Gatherer) -> None:
     # Ctrl-C and a signal to end are seen between two looks: nothing that is being written is cut off.
     with stoppable() as stopped, _Watching(gatherer) as watching:
         while _on_screen(frame, gatherer, watching, stopped) == _SUSPEND:
-            os.kill(os.getpid(), signal.SIGSTOP)  # until the shell lets it go on
+            # As Ctrl-Z would have done it: until the shell lets it go on; where there is none, the system
+            # does not stop what nobody would let go on.
+            os.kill(os.getpid(), signal.SIGTSTP)
 
 
 def _on_screen(frame: Frame, gatherer: Gatherer, watching: _Watching, stopped: Callable[[], bool]) -> str:
@@ -223,7 +225,10 @@ def _keys() -> Iterator[Callable[[float], str]]:
 
 @contextlib.contextmanager
 def _suspending() -> Iterator[Callable[[], bool]]:
-    """Ctrl-Z is only noted; gives what says whether it was pressed."""
+    """Ctrl-Z is only noted; gives what says whether it was pressed. Where it is ignored, it stays so."""
+    if signal.getsignal(signal.SIGTSTP) == signal.SIG_IGN:
+        yield lambda: False
+        return
     pressed = threading.Event()
     before = signal.signal(signal.SIGTSTP, lambda *_: pressed.set())
     try:
