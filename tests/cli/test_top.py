@@ -334,6 +334,13 @@ def test_only_the_apps_that_are_asked_for(at: At, rs: SessionsClient) -> None:
     assert at.ask("top", "--interval", "0").code == codes.USAGE
 
 
+@pytest.mark.parametrize("seconds", ["nan", "inf", "3601", "0.09"])
+def test_an_interval_is_a_time_that_can_be_waited_for(seconds: str) -> None:
+    done = ask("top", "--interval", seconds, "--server", "127.0.0.1:1")
+    assert (done.code, done.out) == (codes.USAGE, "")
+    assert "--interval" in done.err
+
+
 def test_a_server_that_is_away_is_in_the_answer_and_in_the_exit_code() -> None:
     done = ask("top", "--interval", "0.1", "--json", "--server", "127.0.0.1:1")
     assert done.code == codes.UNAVAILABLE

@@ -20,6 +20,7 @@ from ...errors import StoreError
 from .. import codes
 from ..frame import Frame, command, complete_app
 from ..interrupts import stoppable
+from ..options import Seconds
 from ..output import complain
 from .gathering import Gatherer
 from .readings import Reading
@@ -53,7 +54,7 @@ Apps are counted for a fifth of the time at most: large ones less often."""
 @command("top", notes=_NOTES)
 @click.option(
     "--interval",
-    type=click.FloatRange(_LEAST_S, _MOST_S),
+    type=Seconds(_LEAST_S, _MOST_S),
     default=2,
     show_default=True,
     metavar="SECONDS",
