@@ -274,6 +274,34 @@ def test_an_answer_that_cannot_be_written_is_an_error_of_its_own(there: At) -> N
     assert done.stderr == "memsessions: [Errno 28] No space left on device\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "closed", "code", "said"),
+    [
+        ("show forum", "<&-", codes.USAGE, "no token was given"),
+        ("kill-app forum", "<&-", codes.USAGE, "say --yes"),
+        ("ping", ">&-", codes.CANNOT_WRITE, "Bad file descriptor"),
+        ("ping --json", ">&-", codes.CANNOT_WRITE, "Bad file descriptor"),
+        ("--help", ">&-", codes.CANNOT_WRITE, "Bad file descriptor"),
+        ("ping", "<&-", codes.DONE, ""),
+        ("show forum", "<&- 2>&-", codes.USAGE, ""),
+        ("ping", "<&- >&- 2>&-", codes.CANNOT_WRITE, ""),
+    ],
+)
+def test_standard_streams_may_be_closed(there: At, command: str, closed: str, code: int, said: str) -> None:
+    shown = shlex.join([*PROGRAM, *there.options])
+    done = subprocess.run(
+        ["bash", "-c", f"{shown} {command} {closed}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert bool(done.stderr) == bool(said)
+    assert "Traceback" not in done.stderr
+
+
 def test_text_that_the_terminal_has_no_letters_for_is_escaped(there: At) -> None:
     there.ask("create", "forum", "zoë")
     env = {"PYTHONIOENCODING": "ascii", "MEMSESSIONS_SERVERS": there.address, "MEMSESSIONS_NS": there.ns}
