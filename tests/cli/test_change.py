@@ -81,6 +81,8 @@ def test_data_is_pairs_of_text_or_json(
         (["--data", "-"], "--data is not JSON"),
         (["--data", "[" * 100_000], "--data is not JSON: it is nested too deep"),
         ([f"a:={10**30}"], "more than 64 bits"),
+        (["a:=" + "1" * 5000], "after := in number 1 of these has a whole number of more than 64 bits"),
+        (["--data", '{"a": %s}' % ("1" * 5000)], "--data has a whole number of more than 64 bits"),
         (["a=" + "x" * 2_000_000], "d is too large"),
     ],
 )
