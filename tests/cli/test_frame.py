@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -154,6 +155,13 @@ def test_every_command_has_a_help_with_the_exit_codes_in_it(name: str) -> None:
     assert "0 done; 1 not found; 2 bad usage; 3 the store is unavailable or refuses" in text
     for option in ("--server ADDRESS", "--ns NAME", "--json"):
         assert option in text
+
+
+def test_the_help_and_the_readme_list_all_exit_codes() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (listed,) = re.findall(r"^- \*\*Exit codes\*\*: (.*?)^- ", readme, re.MULTILINE | re.DOTALL)
+    wanted = {str(code) for code in vars(codes).values() if isinstance(code, int)}
+    assert set(re.findall(r"\d+", codes.HELP)) == set(re.findall(r"\d+", listed)) == wanted
 
 
 def test_the_help_of_the_whole_shows_each_command_with_a_line_about_it() -> None:
