@@ -15,9 +15,11 @@ from rich.text import Text
 from ..errors import StoreError
 from .frame import Frame, command, complete_app
 from .look import known
+from .options import Seconds
 from .output import complain, safe, to_json
 from .wording import number
 
+_LEAST_S, _MOST_S = 0.1, 86_400
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -32,7 +34,10 @@ _BARS = " ▁▂▃▄▅▆▇█"
     help="Used in so many seconds.",
 )
 @click.option(
-    "--watch", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Ask again, each time after so long."
+    "--watch",
+    type=Seconds(_LEAST_S, _MOST_S),
+    metavar="SECONDS",
+    help="Ask again, each time after so long.",
 )
 @click.option("--times", type=click.IntRange(min=1), help="With --watch: stop after so many times.")
 def activity(frame: Frame, app: str, active: int, watch: float | None, times: int | None) -> None:

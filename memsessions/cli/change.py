@@ -47,7 +47,11 @@ def create(
     client = frame.client
     with stoppable():  # nobody could end a session whose token was not printed
         created = client.create(app, id, ip, ttl, d or None, no_resave)
-        frame.out.answer(created, created["token"])
+        try:
+            frame.out.answer(created, created["token"])
+        except OSError:  # nobody knows the token
+            client.kill(app, created["token"])
+            raise
 
 
 @command("set", notes=data_of.HELP)

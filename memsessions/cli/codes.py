@@ -17,7 +17,11 @@ INTERRUPTED = 130
 #: Nobody reads on, as when the answer is piped into `head`; what a shell makes of the signal for that.
 NOT_READ = 141
 
+#: SIGTERM, as a shell makes it of the signal.
+TERMINATED = 143
+
 HELP = (
-    "Exit codes: 0 done; 1 not found; 2 bad usage; 3 the store is unavailable or refuses; "
-    "130 interrupted, or a question was answered with no."
+    "Exit codes: 0 done; 1 not found; 2 bad usage; 3 the store is unavailable or refuses; 4 and 5 doctor"
+    " found warnings, or problems; 70 a mistake in this program; 74 the answer cannot be written; 130"
+    " interrupted, or a question was answered with no; 141 nobody reads the answer; 143 ended by SIGTERM."
 )

@@ -47,6 +47,9 @@ def parsed(pairs: Sequence[str], data: str | None) -> dict[str, Any]:
 def _json(text: str, what: str) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = error if isinstance(error, json.JSONDecodeError) else "it is nested too deep"
-        raise click.UsageError(f"{what} is not JSON: {reason}") from None
+    except json.JSONDecodeError as error:
+        raise click.UsageError(f"{what} is not JSON: {error}") from None
+    except RecursionError:
+        raise click.UsageError(f"{what} is not JSON: it is nested too deep") from None
+    except ValueError:  # Python refuses to read thousands of digits
+        raise click.UsageError(f"{what} has a whole number of more than 64 bits") from None

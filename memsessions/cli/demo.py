@@ -22,8 +22,8 @@ _NS = "memsessions-demo"
 def demo(frame: Frame) -> None:
     """Create, read, list and end a few sessions, and say so.
 
-    Without --server that is done in this process, whatever the environment says. On a server nothing of it is
-    left: its sessions are in a namespace of their own.
+    Without --server that is done in this process: $MEMSESSIONS_SERVERS and $MEMSESSIONS_NS do not count here.
+    On a server nothing of it is left: its sessions are in a namespace of their own, so --ns is refused.
     """
     if frame.ns is not None:
         raise click.UsageError(f"the demo has a namespace of its own, {_NS}: leave out --ns")

@@ -257,6 +257,7 @@ def group() -> click.Group:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, that of the process by default, and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _stand_in_for_closed_streams()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):  # what stands for it in a test
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -268,6 +269,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return codes.INTERRUPTED
+
+
+def _stand_in_for_closed_streams() -> None:
+    """Python has None where one is closed. Nothing comes from stdin then, and stderr is not read.
+
+    What is written to stdout fails, as for other programs. This also keeps their numbers from the sockets.
+    """
+    ways = {"stdin": ("r", os.O_RDONLY), "stdout": ("w", os.O_RDONLY), "stderr": ("w", os.O_WRONLY)}
+    for name, (mode, flags) in ways.items():
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, flags)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _run(arguments: list[str]) -> int:

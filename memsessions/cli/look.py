@@ -60,9 +60,14 @@ def apps(frame: Frame) -> None:
     little memory.
     """
     found: dict[str, operating.Census] = {}
-    for app in operating.app_names(frame.client):
-        with frame.out.progress(f"counting {app}") as tell:
-            found[app] = operating.census(frame.client, app, _ACTIVE_S, tell)
+    names = operating.app_names(frame.client)
+    with frame.out.progress("counting apps") as tell:
+
+        def tell_of_app(done: int, total: int | None) -> None:
+            tell(len(found) + (done / total if total else 0), len(names))
+
+        for app in names:
+            found[app] = operating.census(frame.client, app, _ACTIVE_S, tell_of_app)
     frame.out.answer(
         [{"app": app, **census._asdict()} for app, census in found.items()],
         Table(

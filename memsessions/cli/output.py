@@ -60,7 +60,7 @@ class Table:
 class Tell(Protocol):
     """Says how far something has come."""
 
-    def __call__(self, done: int, total: int | None, /) -> None: ...  # None where it is not known
+    def __call__(self, done: float, total: int | None, /) -> None: ...  # None where it is not known
 
 
 class TerminalConsole(Console):
@@ -138,7 +138,7 @@ class _Bar:
         self._after = time.monotonic() + _PATIENCE_S
         self._progress: Progress | None = None
 
-    def tell(self, done: int, total: int | None, /) -> None:
+    def tell(self, done: float, total: int | None, /) -> None:
         if self._progress is None:
             if time.monotonic() < self._after:
                 return
@@ -157,7 +157,7 @@ def _moving(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
-def _silent(_done: int, _total: int | None, /) -> None:
+def _silent(_done: float, _total: int | None, /) -> None:
     pass
 
 

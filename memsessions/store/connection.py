@@ -31,7 +31,7 @@ _STATS_LIMIT = Limit(_CHUNK_BYTES, _CHUNK_BYTES, _CHUNK_BYTES)
 _TLS_RECORD_BYTES = 16 * 1024
 _UNREAD_BYTES = 1 << 30  # a whole batch of the largest items, sent before another, stays below it
 _VERSION = re.compile(rb"VERSION (\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)[!-~]*\r\n")
-_UNAUTHENTICATED = b"CLIENT_ERROR unauthenticated"
+UNAUTHENTICATED = b"CLIENT_ERROR unauthenticated"
 _TIME = re.compile(rb"STAT time (\d{1,15})\r\n")
 
 
@@ -116,7 +116,7 @@ class Connection:
         if version is None:
             raise ProtocolError(
                 "the server wants a user name and a password"
-                if answer.startswith(_UNAUTHENTICATED)
+                if answer.startswith(UNAUTHENTICATED)
                 else "the server does not answer as memcached does"
             )
         if tuple(int(part) for part in version.groups()) < OLDEST_VERSION:
@@ -133,7 +133,7 @@ class Connection:
     def _is_asked_for_credentials(self, deadline: float) -> bool:
         """Whether the server runs with `-Y`: any other would store them, for everybody to read."""
         self._write(b"version\r\n", deadline, _CHUNK_BYTES)
-        return self._read_line(deadline).startswith(_UNAUTHENTICATED)
+        return self._read_line(deadline).startswith(UNAUTHENTICATED)
 
     def server_time(self) -> int:
         """The server's own clock, which is neither this machine's nor, after a suspend, the right one."""

@@ -8,6 +8,8 @@ import signal
 import subprocess
 from datetime import datetime, timedelta, timezone
 
+import pytest
+
 from memsessions import SessionsClient
 from memsessions.cli import codes
 
@@ -44,6 +46,13 @@ def test_watching_in_a_pipe_is_a_line_each_time(at: At, rs: SessionsClient) -> N
         time, users = line.split()
         assert users == "1"
         assert abs(datetime.fromisoformat(time) - datetime.now(timezone.utc)) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "1e10", "86401", "0.09"])
+def test_watching_needs_a_time_that_can_be_waited_for(seconds: str) -> None:
+    done = ask("activity", "forum", "--watch", seconds, "--times", "2", "--server", "127.0.0.1:1")
+    assert (done.code, done.out) == (codes.USAGE, "")
+    assert "--watch" in done.err
 
 
 def test_watching_with_json_is_a_list(at: At, rs: SessionsClient) -> None:

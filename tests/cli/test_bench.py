@@ -187,6 +187,19 @@ def test_nothing_stays_and_nothing_of_others_is_touched(
     assert own_memcached.connections(at_most=2) <= 2  # that of `rs`, and of this question
 
 
+def test_a_server_that_asks_for_no_password_is_not_told_it(own_memcached: Memcached) -> None:
+    """It would store it, for everybody to read."""
+    env = {
+        "MEMSESSIONS_SERVERS": own_memcached.address,
+        "MEMSESSIONS_USERNAME": "web",
+        "MEMSESSIONS_PASSWORD": PASSWORD,
+    }
+    done = ask(*TINY, env=env)
+    assert done.code == 0
+    assert "bare get" in done.out
+    assert everything(own_memcached) == []
+
+
 def test_what_was_killed_is_wiped_now_and_then(
     own_memcached: Memcached, monkeypatch: pytest.MonkeyPatch
 ) -> None:

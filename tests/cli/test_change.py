@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from memsessions.handles import handle_of_token
 
 from ..conftest import MakeClient, OnMemcached
 from ..support.sessions import UNKNOWN
-from .support import At, ask, run
+from .support import PROGRAM, At, ask, environment, run
 
 # ---------------------------------------------------------------------------------------------- create
 
@@ -80,6 +81,8 @@ def test_data_is_pairs_of_text_or_json(
         (["--data", "-"], "--data is not JSON"),
         (["--data", "[" * 100_000], "--data is not JSON: it is nested too deep"),
         ([f"a:={10**30}"], "more than 64 bits"),
+        (["a:=" + "1" * 5000], "after := in number 1 of these has a whole number of more than 64 bits"),
+        (["--data", '{"a": %s}' % ("1" * 5000)], "--data has a whole number of more than 64 bits"),
         (["a=" + "x" * 2_000_000], "d is too large"),
     ],
 )
@@ -107,6 +110,26 @@ def test_an_interrupt_leaves_no_session_whose_token_nobody_knows(
     done = at.ask("create", "forum", "alice")
     assert (done.code, done.err) == (codes.INTERRUPTED, "memsessions: interrupted\n")
     assert rs.get("forum", done.out.strip()) is not None
+
+
+@pytest.mark.parametrize(("full", "code"), [(True, codes.CANNOT_WRITE), (False, codes.NOT_READ)])
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_token_that_cannot_be_written_leaves_no_session(
+    there: At, make_client: MakeClient, full: bool, code: int, more: list[str]
+) -> None:
+    if full:
+        side = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reading, side = os.pipe()
+        os.close(reading)
+    command = [*PROGRAM, *there.options, "create", "forum", "alice", *more]
+    try:
+        done = subprocess.run(command, stdout=side, stderr=subprocess.PIPE, env=environment(), check=False)
+    finally:
+        os.close(side)
+    assert done.returncode == code, done.stderr
+    rs = make_client(there.address, ns=there.ns)
+    assert rs.soid("forum", "alice") == []
 
 
 def test_a_second_interrupt_does_not_wait(at: At, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,12 @@ def test_the_demo_refuses_a_namespace_that_may_be_somebodys() -> None:
     assert "leave out --ns" in done.err
 
 
+def test_the_help_says_which_of_the_shared_options_do_not_count() -> None:
+    shown = " ".join(ask("demo", "--help").out.split())
+    assert "$MEMSESSIONS_SERVERS and $MEMSESSIONS_NS do not count here" in shown
+    assert "--ns is refused" in shown
+
+
 def test_main_answers_with_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo"]) == 0
     assert "killsoid {'kill': 2}" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -160,6 +161,13 @@ def test_every_command_has_a_help_with_the_exit_codes_in_it(name: str) -> None:
         assert option in text
 
 
+def test_the_help_and_the_readme_list_all_exit_codes() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (listed,) = re.findall(r"^- \*\*Exit codes\*\*: (.*?)^- ", readme, re.MULTILINE | re.DOTALL)
+    wanted = {str(code) for code in vars(codes).values() if isinstance(code, int)}
+    assert set(re.findall(r"\d+", codes.HELP)) == set(re.findall(r"\d+", listed)) == wanted
+
+
 def test_the_help_of_the_whole_shows_each_command_with_a_line_about_it() -> None:
     shown = ask("--help").out
     for name in NAMES:
@@ -276,6 +284,34 @@ def test_an_answer_that_cannot_be_written_is_an_error_of_its_own(there: At) -> N
         )
     assert done.returncode == codes.CANNOT_WRITE
     assert done.stderr == "memsessions: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "closed", "code", "said"),
+    [
+        ("show forum", "<&-", codes.USAGE, "no token was given"),
+        ("kill-app forum", "<&-", codes.USAGE, "say --yes"),
+        ("ping", ">&-", codes.CANNOT_WRITE, "Bad file descriptor"),
+        ("ping --json", ">&-", codes.CANNOT_WRITE, "Bad file descriptor"),
+        ("--help", ">&-", codes.CANNOT_WRITE, "Bad file descriptor"),
+        ("ping", "<&-", codes.DONE, ""),
+        ("show forum", "<&- 2>&-", codes.USAGE, ""),
+        ("ping", "<&- >&- 2>&-", codes.CANNOT_WRITE, ""),
+    ],
+)
+def test_standard_streams_may_be_closed(there: At, command: str, closed: str, code: int, said: str) -> None:
+    shown = shlex.join([*PROGRAM, *there.options])
+    done = subprocess.run(
+        ["bash", "-c", f"{shown} {command} {closed}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert bool(done.stderr) == bool(said)
+    assert "Traceback" not in done.stderr
 
 
 def test_text_that_the_terminal_has_no_letters_for_is_escaped(there: At) -> None:

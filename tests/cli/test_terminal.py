@@ -151,7 +151,7 @@ def some(client: SessionsClient) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "bar"),
     [
-        (["apps"], "counting forum"),
+        (["apps"], "counting apps"),
         (["sessions", "forum"], "looking at forum"),
         (["wipe"], "wiping"),
         (["repair"], "repairing"),
@@ -166,6 +166,17 @@ def test_a_bar_is_shown_and_taken_away(there: At, arguments: list[str], bar: str
         assert terminal.wait() == 0
         assert bar not in terminal.screen
         assert not terminal.cursor_hidden
+
+
+@pytest.mark.usefixtures("some")
+def test_apps_has_one_bar_over_all_of_them(there: At, client: SessionsClient) -> None:
+    for app in ("blog", "shop", "wiki"):
+        client.create(app, "alice", "10.0.0.1")
+    with there.terminal("apps", program=SLOWLY) as terminal:
+        terminal.wait_for("counting apps", "1/4")  # of blog, forum, shop, wiki
+        assert terminal.wait() == 0
+    assert terminal.raw.count(b"\x1b[?25l") == 1  # the cursor is hidden once: there is one bar
+    assert b"/40" not in terminal.raw
 
 
 @pytest.mark.usefixtures("some")
@@ -201,7 +212,7 @@ def test_ctrl_c_ends_everything_else_without_a_traceback(there: At, arguments: l
 @pytest.mark.usefixtures("some")
 def test_a_signal_to_end_leaves_the_terminal_as_it_was(there: At) -> None:
     with there.terminal("apps", program=SLOWLY) as terminal:
-        terminal.wait_for("counting forum")
+        terminal.wait_for("counting apps")
         terminal.terminate()
         assert terminal.wait() == 128 + 15
         assert not terminal.cursor_hidden

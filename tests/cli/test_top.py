@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import signal
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -336,6 +334,13 @@ def test_only_the_apps_that_are_asked_for(at: At, rs: SessionsClient) -> None:
     assert at.ask("top", "--interval", "0").code == codes.USAGE
 
 
+@pytest.mark.parametrize("seconds", ["nan", "inf", "3601", "0.09"])
+def test_an_interval_is_a_time_that_can_be_waited_for(seconds: str) -> None:
+    done = ask("top", "--interval", seconds, "--server", "127.0.0.1:1")
+    assert (done.code, done.out) == (codes.USAGE, "")
+    assert "--interval" in done.err
+
+
 def test_a_server_that_is_away_is_in_the_answer_and_in_the_exit_code() -> None:
     done = ask("top", "--interval", "0.1", "--json", "--server", "127.0.0.1:1")
     assert done.code == codes.UNAVAILABLE
@@ -502,23 +507,49 @@ def test_on_a_dumb_terminal_it_is_one_reading(own_memcached: Memcached) -> None:
         assert own_memcached.address in terminal.screen
 
 
+def wait_for_screens(terminal: Terminal, number: int) -> None:
+    """Until it has drawn on a screen of its own so many times."""
+    give_up = time.monotonic() + 20
+    while terminal.raw.count(b"\x1b[?1049h") < number:
+        assert time.monotonic() < give_up, terminal.screen
+        terminal._read(0.2)
+
+
 def test_ctrl_z_gives_the_terminal_back_for_a_while(own_memcached: Memcached) -> None:
-    with watching(own_memcached) as terminal:
+    shell = ("/bin/bash", "-mc", '"$0" -m memsessions "$@"; echo stopped; read; fg', sys.executable)
+    with watching(own_memcached, program=shell) as terminal:
         terminal.wait_for("no app has had sessions here")
         terminal.press("\x1a")
-        assert terminal._process is not None
-        status = Path(f"/proc/{terminal._process.pid}/stat")
-        give_up = time.monotonic() + 20
-        while status.read_text().rpartition(")")[2].split()[0] != "T" and time.monotonic() < give_up:
-            terminal._read(0.01)
-        terminal._read(0.01)
+        terminal.wait_for("stopped")
         assert_left_as_it_was(terminal)
-        terminal._process.send_signal(signal.SIGCONT)
+        terminal.type("\n")
         terminal.wait_for("no app has had sessions here")
-        give_up = time.monotonic() + 20
-        while terminal.raw.count(b"\x1b[?1049h") < 2 and time.monotonic() < give_up:
-            terminal._read(0.2)
+        wait_for_screens(terminal, 2)
         terminal.type("q")
         assert terminal.wait() == 0
         assert terminal.raw.count(b"\x1b[?1049l") == 2
         assert terminal.echoes()
+
+
+def test_ctrl_z_does_not_stop_it_where_nobody_could_let_it_go_on(own_memcached: Memcached) -> None:
+    """No shell with job control has started it: it draws everything again."""
+    with watching(own_memcached) as terminal:
+        terminal.wait_for("no app has had sessions here")
+        terminal.press("\x1a")
+        wait_for_screens(terminal, 2)
+        terminal.wait_for("no app has had sessions here")
+        terminal.type("q")
+        assert terminal.wait() == 0
+        assert terminal.echoes()
+
+
+def test_ctrl_z_stays_ignored_where_it_was(own_memcached: Memcached, make_client: MakeClient) -> None:
+    shell = ("/bin/sh", "-c", 'trap "" TSTP; exec "$0" -m memsessions "$@"', sys.executable)
+    with watching(own_memcached, program=shell) as terminal:
+        terminal.wait_for("no app has had sessions here")
+        terminal.press("\x1a")
+        make_client(own_memcached.address).create("forum", "alice", "10.0.0.1")
+        wait_for_sessions(terminal, forum=1)
+        terminal.type("q")
+        assert terminal.wait() == 0
+        assert_left_as_it_was(terminal)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import resource
 import secrets
@@ -21,6 +20,7 @@ from .. import codes
 from ..files import replacing
 from ..frame import Frame, command
 from ..interrupts import stoppable
+from ..options import Seconds
 from ..output import complain
 from ..wording import number, span
 from . import report
@@ -59,14 +59,6 @@ All is done in a namespace that nobody else has, and is removed at the end, also
 killed (-9), its sessions end by themselves."""
 
 
-class _Seconds(click.FloatRange):
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        seconds = super().convert(value, param, ctx)
-        if math.isnan(seconds):  # which no range refuses
-            self.fail("a number is wanted", param, ctx)
-        return seconds
-
-
 class _Counts(click.ParamType[list[int]]):
     name = "counts"
 
@@ -91,7 +83,7 @@ class _Counts(click.ParamType[list[int]]):
 )
 @click.option(
     "--seconds",
-    type=_Seconds(_LEAST_S, _MOST_S),
+    type=Seconds(_LEAST_S, _MOST_S),
     default=1,
     show_default=True,
     metavar="SECONDS",

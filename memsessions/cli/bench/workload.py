@@ -16,6 +16,7 @@ from ...errors import StoreError, StoreUnavailable
 from ...index import RECORD_LENGTH
 from ...nodes import Node
 from ...operating import on_each_server
+from ...store.connection import UNAUTHENTICATED
 from ...store.operations import Add, DeleteMany, Read
 from ...tokens import NAME_LENGTH, hashed
 from ...types import Data
@@ -40,6 +41,8 @@ _ITEM_BYTES = 450
 _PREPARING_THREADS = 8
 # So many are removed at once.
 _AT_ONCE = 2_000
+# A line of a reply is no longer.
+_REPLY_BYTES = 4096
 
 
 class Load(NamedTuple):
@@ -265,8 +268,19 @@ class _Client(Client):  # type: ignore[misc]
     def _connect(self) -> None:
         super()._connect()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(TIMEOUT_S), 0))
-        if self.credentials is not None:
+        if self.credentials is not None and self._is_asked_for_credentials():
             self.set("credentials", self.credentials, noreply=False)  # memcached looks at the value only
+
+    def _is_asked_for_credentials(self) -> bool:
+        """Whether the server runs with `-Y`: any other would store them, for everybody to read."""
+        self.sock.sendall(b"version\r\n")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            chunk = self.sock.recv(_REPLY_BYTES)
+            if not chunk or len(answer) > _REPLY_BYTES:
+                raise MemcacheError("the server does not answer as memcached does")
+            answer += chunk
+        return answer.startswith(UNAUTHENTICATED)
 
 
 class _Pooled(PooledClient):  # type: ignore[misc]

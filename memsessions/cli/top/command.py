@@ -20,6 +20,7 @@ from ...errors import StoreError
 from .. import codes
 from ..frame import Frame, command, complete_app
 from ..interrupts import stoppable
+from ..options import Seconds
 from ..output import complain
 from .gathering import Gatherer
 from .readings import Reading
@@ -53,7 +54,7 @@ Apps are counted for a fifth of the time at most: large ones less often."""
 @command("top", notes=_NOTES)
 @click.option(
     "--interval",
-    type=click.FloatRange(_LEAST_S, _MOST_S),
+    type=Seconds(_LEAST_S, _MOST_S),
     default=2,
     show_default=True,
     metavar="SECONDS",
@@ -140,7 +141,9 @@ def _watch(frame: Frame, gatherer: Gatherer) -> None:
     # Ctrl-C and a signal to end are seen between two looks: nothing that is being written is cut off.
     with stoppable() as stopped, _Watching(gatherer) as watching:
         while _on_screen(frame, gatherer, watching, stopped) == _SUSPEND:
-            os.kill(os.getpid(), signal.SIGSTOP)  # until the shell lets it go on
+            # As Ctrl-Z would have done it: until the shell lets it go on; where there is none, the system
+            # does not stop what nobody would let go on.
+            os.kill(os.getpid(), signal.SIGTSTP)
 
 
 def _on_screen(frame: Frame, gatherer: Gatherer, watching: _Watching, stopped: Callable[[], bool]) -> str:
@@ -223,7 +226,10 @@ def _keys() -> Iterator[Callable[[float], str]]:
 
 @contextlib.contextmanager
 def _suspending() -> Iterator[Callable[[], bool]]:
-    """Ctrl-Z is only noted; gives what says whether it was pressed."""
+    """Ctrl-Z is only noted; gives what says whether it was pressed. Where it is ignored, it stays so."""
+    if signal.getsignal(signal.SIGTSTP) == signal.SIG_IGN:
+        yield lambda: False
+        return
     pressed = threading.Event()
     before = signal.signal(signal.SIGTSTP, lambda *_: pressed.set())
     try:
