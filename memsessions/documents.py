@@ -258,6 +258,9 @@ class Documents:
 
         Returns:
             Whether there was one of this handle that belongs to this user.
+
+        Raises:
+            StoreUnavailable: a server is away, and no other one had the session.
         """
         check.check_id(id)
         name = name_of(handle)
@@ -265,11 +268,15 @@ class Documents:
             return False
         self._sessions()
 
-        def on_node(node: Node) -> bool:
+        def kill(node: Node) -> bool:
             return node.app(self._app).sessions.kill_named(name, id)
 
         try:
-            return any(self._fleet.on_each(on_node, "documents.end_device"))
+            return bool(
+                self._fleet.find(
+                    lambda node: node.meter.call("documents.end_device", kill, node) or None,
+                )
+            )
         finally:
             self._cache.drop_app(self._app, id)
 
