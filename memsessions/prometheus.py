@@ -56,7 +56,10 @@ _PATIENCE_S = 2.0
 
 
 class ProcessCollector(Collector):
-    """What `metrics.snapshot` shows, of one client or of all that this process has. Asks no server."""
+    """What `metrics.snapshot` shows, of one client or of all that this process has and had.
+
+    Asks no server.
+    """
 
     def __init__(self, client: SessionsClient | None = None) -> None:
         self._client = client
