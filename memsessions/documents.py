@@ -28,6 +28,7 @@ from .document import (
 )
 from .errors import InvalidValue
 from .handles import handle_of, name_of
+from .logs import Seldom
 from .reading import Held
 from .record import new_record
 from .sessions import Making, counter_life
@@ -64,6 +65,7 @@ class Documents:
         self._fleet = fleet
         self._cache = cache
         self._coder = Coder(sealing)
+        self._sealed = Seldom()
 
     # ------------------------------------------------------------------------------ one document
 
@@ -125,10 +127,7 @@ class Documents:
             return None
         stored = self._coder.decoded(held.found)
         if stored is None:
-            said = {"app": self._app, "operation": "documents.read"}
-            _log.warning(
-                "a session of %s could not be decrypted: it counts as unknown", self._app, extra=said
-            )
+            self._undecryptable()
             return None
         return Document(held, stored)
 
@@ -258,6 +257,9 @@ class Documents:
 
         Returns:
             Whether there was one of this handle that belongs to this user.
+
+        Raises:
+            StoreUnavailable: a server is away, and no other one had the session.
         """
         check.check_id(id)
         name = name_of(handle)
@@ -265,15 +267,27 @@ class Documents:
             return False
         self._sessions()
 
-        def on_node(node: Node) -> bool:
+        def kill(node: Node) -> bool:
             return node.app(self._app).sessions.kill_named(name, id)
 
         try:
-            return any(self._fleet.on_each(on_node, "documents.end_device"))
+            return bool(
+                self._fleet.find(
+                    lambda node: node.meter.call("documents.end_device", kill, node) or None,
+                )
+            )
         finally:
             self._cache.drop_app(self._app, id)
 
     # ------------------------------------------------------------------------------------ inside
+
+    def _undecryptable(self) -> None:
+        """Say now and then that there was such a session: whoever has its cookie can send it all the time."""
+        if times := self._sealed.due():
+            said = {"app": self._app, "operation": "documents.read", "times": times}
+            _log.warning(
+                "a session of %s could not be decrypted: it counts as unknown", self._app, extra=said
+            )
 
     def _making(
         self, stored: dict[str, Any], user: str, ip: str | None, life: Life, ends_in: int | None

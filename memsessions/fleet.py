@@ -76,6 +76,19 @@ class Fleet:
         """The same, with an error in the place of an answer."""
         return self._side_by_side.outcomes([partial(work, node) for node in self.nodes])
 
+    def find(self, work: Callable[[Node], T | None]) -> T | None:
+        """What one of the servers has. An error is raised only if no server that answers has it."""
+        outcomes = self.outcome_on_each(work)
+        errors = []
+        for outcome in outcomes:
+            if isinstance(outcome, StoreError):
+                errors.append(outcome)
+            elif outcome is not None:
+                return outcome
+        for error in errors:
+            raise error
+        return None
+
     def sessions(self, listed: Callable[[Node], list[Session]], operation: str) -> list[Session]:
         """The sessions that all servers list, the last used first."""
         lists = self.on_each(listed, operation)

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import os
 import time
-import weakref
 from typing import TYPE_CHECKING, TypedDict
 
 from .meters import SUM
+from .tallies import Book, Tallies, Tally
 
 if TYPE_CHECKING:
     from .breaker import BreakerState
@@ -106,7 +106,8 @@ class Snapshot(TypedDict):
     """Everything, ready for JSON. Servers go by the names that error messages have.
 
     `since` and `taken` are seconds since 1970: when the first of these clients was made, or this process was
-    forked, and now. `pid` is the process's, `clients` how many clients were counted.
+    forked, and now. `pid` is the process's, `clients` how many clients there are. What a client that was
+    garbage-collected had counted stays in the sums: they never become less.
     """
 
     pid: int
@@ -118,96 +119,86 @@ class Snapshot(TypedDict):
     cache: CacheCounts
 
 
-_living: dict[int, weakref.ref[SessionsClient]] = {}
+_book = Book()
 
 
 def watch(client: SessionsClient) -> None:
-    """Have a client counted among those of this process, as long as it lives."""
-    number = id(client)
-
-    def forget(_: object, living: dict[int, weakref.ref[SessionsClient]] = _living) -> None:
-        living.pop(number, None)  # at the interpreter's exit, the module's own name is gone
-
-    _living[number] = weakref.ref(client, forget)
+    """Have a client counted among those of this process; what it has counted stays when it is gone."""
+    _book.enter(client)
 
 
 def snapshot(client: SessionsClient | None = None) -> Snapshot:
     """What was counted so far; in a child of a fork, since the fork. Asks no server.
 
     Parameters:
-        client: one client; by default, all that this process has, closed ones included, as one.
+        client: one client; by default, all that this process has and had, as one.
 
     Returns:
         A `Snapshot`, which is not changed by what happens later.
     """
-    clients = [client] if client is not None else _all_living()
-    caches = [each._cache for each in clients]  # noqa: SLF001  part of this package
-    nodes = [node for each in clients for node in each._nodes]  # noqa: SLF001
+    nodes: list[Node]
+    if client is None:
+        living, tallies = _book.read()
+        for each in living:
+            tallies.add_client(each.nodes, each.cache)
+        clients = sum(each.client() is not None for each in living)
+        nodes = [node for each in living for node in each.nodes]
+    else:
+        clients, tallies, nodes = 1, Tallies(), client._nodes  # noqa: SLF001  part of this package
+        tallies.add_client(nodes, client._cache)  # noqa: SLF001
     by_server: dict[str, list[Node]] = {}
     for node in nodes:
         by_server.setdefault(node.store.server, []).append(node)
     now = time.time()
     return {
         "pid": os.getpid(),
-        "since": min((node.meter.since for node in nodes), default=now),
+        "since": min((tally.since for tally in tallies.servers.values()), default=now),
         "taken": now,
-        "clients": len(clients),
+        "clients": clients,
         "latency_bounds_s": LATENCY_BOUNDS_S.copy(),
-        "servers": {server: _server(its) for server, its in sorted(by_server.items())},
-        "cache": {
-            "hits": sum(cache.hits for cache in caches),
-            "misses": sum(cache.misses for cache in caches),
+        "servers": {
+            server: _server(tally, by_server.get(server, []))
+            for server, tally in sorted(tallies.servers.items())
         },
+        "cache": {"hits": tallies.hits, "misses": tallies.misses},
     }
 
 
-def _all_living() -> list[SessionsClient]:
-    found = (reference() for reference in list(_living.values()))
-    return [client for client in found if client is not None]
-
-
-def _server(nodes: list[Node]) -> ServerSnapshot:
-    """What several clients asked of one server."""
-    meters = [node.meter for node in nodes]
+def _server(tally: Tally, nodes: list[Node]) -> ServerSnapshot:
+    """What was asked of one server, and how it is with the clients that are there."""
     breakers = [node.breaker for node in nodes if node.breaker is not None]
     connections = [node.store.connections() for node in nodes]
     return {
-        "operations": _operations(nodes),
+        "operations": _operations(tally),
         "connections": {
             "open": sum(counts.open for counts in connections),
             "idle": sum(counts.idle for counts in connections),
-            "opened": sum(counts.opened for counts in connections),
-            "lost": sum(counts.lost for counts in connections),
+            "opened": tally.opened,
+            "lost": tally.lost,
         },
         "breaker": {
             "state": max((breaker.state for breaker in breakers), key=_STATES.index, default="closed"),
-            "opened": sum(breaker.outages for breaker in breakers),
+            "opened": tally.outages,
         },
-        "wipes": sum(meter.wipes for meter in meters),
-        "wiped": sum(meter.wiped for meter in meters),
-        "compactions": sum(meter.compactions for meter in meters),
-        "relists": sum(meter.relists for meter in meters),
+        "wipes": tally.wipes,
+        "wiped": tally.wiped,
+        "compactions": tally.compactions,
+        "relists": tally.relists,
     }
 
 
-def _operations(nodes: list[Node]) -> dict[str, Operation]:
-    times: dict[str, list[list[int]]] = {}
+def _operations(tally: Tally) -> dict[str, Operation]:
     errors: dict[str, dict[str, int]] = {}
-    for node in nodes:
-        # Copies, as other threads go on calling.
-        for operation, numbers in list(node.meter.times.items()):
-            times.setdefault(operation, []).append(numbers.copy())
-        for (operation, kind), (number,) in list(node.meter.errors.items()):
-            kinds = errors.setdefault(operation, {})
-            kinds[kind] = kinds.get(kind, 0) + number
+    for (operation, kind), number in tally.errors.items():
+        errors.setdefault(operation, {})[kind] = number
     return {
-        operation: _operation(times.get(operation, []), errors.get(operation, {}))
-        for operation in sorted({*times, *errors})
+        operation: _operation(tally.times.get(operation, []), errors.get(operation, {}))
+        for operation in sorted({*tally.times, *errors})
     }
 
 
-def _operation(times: list[list[int]], errors: dict[str, int]) -> Operation:
-    latency = _latency([sum(same) for same in zip(*times, strict=True)])
+def _operation(times: list[int], errors: dict[str, int]) -> Operation:
+    latency = _latency(times)
     return {"calls": latency["count"] + sum(errors.values()), "errors": errors, "latency": latency}
 
 

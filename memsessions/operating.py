@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from . import validation as check
-from .errors import InvalidFormat
+from .errors import InvalidFormat, StoreError, StoreUnavailable, UnsupportedServer
 from .handles import handle_of, name_of
 from .nodes import Node
 from .scans import Counted, idle_time
@@ -22,10 +22,12 @@ from .tokens import TAG, hashed
 
 if TYPE_CHECKING:
     from .client import SessionsClient
-    from .errors import StoreError
     from .types import Session
 
 T = TypeVar("T")
+
+# Where nobody asks who is active.
+_ANY_DT = 600
 
 #: Called now and then, from any thread, with how many records were dealt with, and how many there are.
 Tell = Callable[[int, int], object]
@@ -41,6 +43,13 @@ class Census(NamedTuple):
     sessions: int
     users: int
     active: int
+
+
+class Living(NamedTuple):
+    """How many sessions of an app live on the servers that answer, and the names of those that do not."""
+
+    sessions: int
+    away: list[str]
 
 
 class Named(NamedTuple):
@@ -107,6 +116,27 @@ def census(
         users += len(set().union(*(part.users for part in of_bucket)))
         active += len(set().union(*(part.active for part in of_bucket)))
     return Census(sessions, users, active)
+
+
+def living(client: SessionsClient, app: str, tell: Tell | None = None) -> Living:
+    """Count an app's sessions alone, on those servers that answer. Round trips grow with the sessions.
+
+    Raises:
+        StoreUnavailable: no server answers.
+    """
+    check.check_app(app)
+    course = _Course(client, app, tell)
+    sessions = 0
+    errors: list[StoreUnavailable | UnsupportedServer] = []
+    nodes = _nodes(client)
+    for node in nodes:  # one after the other, in this thread: Ctrl-C ends it at once
+        try:
+            sessions += sum(part.sessions for part in node.app(app).scans.counted(_ANY_DT, course.go_on))
+        except (StoreUnavailable, UnsupportedServer) as error:
+            errors.append(error)
+    if len(errors) == len(nodes):
+        raise errors[0]
+    return Living(sessions, [error.server for error in errors])
 
 
 def _shown(node: Node, parts: Iterator[Counted], see: See | None) -> Iterator[Counted]:
@@ -177,12 +207,17 @@ def peek(client: SessionsClient, app: str, token: str) -> Named | None:
 
 
 def peek_named(client: SessionsClient, app: str, handle: str) -> Named | None:
-    """The same by its handle, for which every server is asked."""
+    """The same by its handle, for which every server is asked.
+
+    Raises:
+        StoreUnavailable: a server is away, and no other one has the session.
+    """
     check.check_app(app)
     name = name_of(handle)
     if name is None:
         raise InvalidFormat("Invalid handle format: it is 32 hexadecimal digits, as lists show them")
-    return next((found for found in _on_each(client, lambda node: _peek(node, app, name)) if found), None)
+    client._start()  # noqa: SLF001
+    return client._fleet.find(lambda node: _peek(node, app, name))  # noqa: SLF001
 
 
 def _peek(node: Node, app: str, name: bytes) -> Named | None:
@@ -194,15 +229,26 @@ def _peek(node: Node, app: str, name: bytes) -> Named | None:
 
 
 def kill_all(client: SessionsClient, app: str, tell: Tell | None = None, stop: Stop | None = None) -> int:
-    """As `SessionsClient.killall`, but it can be followed and stopped; how many sessions it ended."""
-    check.check_app(app)
+    """As `SessionsClient.killall`, but it can be followed and stopped; how many sessions it ended.
+
+    Raises:
+        LogoutIncomplete: a server is away. What is on the others has ended.
+    """
+    client._serving(app)  # noqa: SLF001
     course = _Course(client, app, tell, stop)
     fleet = client._fleet  # noqa: SLF001
-    return fleet.end(lambda node: node.app(app).scans.kill_all(course.go_on), "killall")
+    try:
+        return fleet.end(lambda node: node.app(app).scans.kill_all(course.go_on), "killall")
+    finally:
+        client._cache.drop_app(app)  # noqa: SLF001
 
 
 def wipe(client: SessionsClient, tell: Tell | None = None, stop: Stop | None = None) -> int:
-    """As `SessionsClient.wipe`, but it can be followed and stopped; how many entries it removed."""
+    """As `SessionsClient.wipe`, but it can be followed and stopped; how many entries it removed.
+
+    Raises:
+        StoreUnavailable: a server is away. The others were wiped.
+    """
     course = _Course(client, None, tell, stop)
     return sum(_on_each(client, lambda node: node.wipe(course.go_on)))
 
@@ -219,15 +265,15 @@ class _Course:
         self._done = self._total = 0
         self._telling = threading.Lock()
         if tell is not None:
-            self._total = sum(
-                _on_each(
-                    client,
-                    lambda node: sum(
-                        node.app(name).listing.size()
-                        for name in ([app] if app is not None else node.registry.names())
-                    ),
-                )
+            sizes = on_each_server(
+                client,
+                lambda node: sum(
+                    node.app(name).listing.size()
+                    for name in ([app] if app is not None else node.registry.names())
+                ),
             )
+            # A server that is away keeps the work off none of the others; the work itself says that it is.
+            self._total = sum(size for _, size in sizes if not isinstance(size, StoreError))
 
     def go_on(self, records: int) -> bool:
         if self._tell is not None:

@@ -56,7 +56,10 @@ _PATIENCE_S = 2.0
 
 
 class ProcessCollector(Collector):
-    """What `metrics.snapshot` shows, of one client or of all that this process has. Asks no server."""
+    """What `metrics.snapshot` shows, of one client or of all that this process has and had.
+
+    Asks no server.
+    """
 
     def __init__(self, client: SessionsClient | None = None) -> None:
         self._client = client
@@ -193,17 +196,19 @@ class StoreCollector(Collector):
     def _count(self) -> None:
         started = monotonic()
         apps: dict[str, Census] = {}
-        whole = True
+        whole = False  # whatever may happen
         try:
+            failed = 0
             for app in app_names(self._client):
                 try:
                     apps[app] = census(self._client, app, _ACTIVE_S)
                 except StoreUnavailable:
                     raise
                 except StoreError:  # somebody else's data under this app's keys
-                    whole = False
+                    failed += 1
+            whole = not failed
         except StoreError:
-            whole, apps = False, {}
+            apps = {}
         finally:
             now = monotonic()
             self._last = _Counted(apps, now, now - started, whole)
@@ -216,13 +221,13 @@ class StoreCollector(Collector):
 
 
 def _apps(counted: _Counted | None) -> Iterator[Metric]:
+    if counted is None:
+        return  # nothing was counted yet, which is no failure: no alert is to fire at each start
     success = GaugeMetricFamily(
         "memsessions_census_success", "Whether the sessions of all apps could be counted.", labels=[]
     )
-    success.add_metric([], counted is not None and counted.whole)
+    success.add_metric([], counted.whole)
     yield success
-    if counted is None:
-        return
     age = monotonic() - counted.done
     yield GaugeMetricFamily("memsessions_census_age_seconds", "How long ago they were counted.", age)
     yield GaugeMetricFamily("memsessions_census_duration_seconds", "How long that took.", counted.took_s)

@@ -12,6 +12,7 @@ import pytest
 from memsessions import SessionsClient, StoreUnavailable, checkup
 from memsessions.checkup import Finding, access, contents, facts, server
 from memsessions.checkup.facts import Contents, Facts
+from memsessions.percentiles import percentile
 from memsessions.store.operations import Protection
 from memsessions.types import Repaired
 from memsessions.wording import many, rounded, size
@@ -314,6 +315,22 @@ def test_latency_is_judged_by_its_middle_and_its_slow_end(
     pings = (p50_s,) * 47 + (p95_s,) * 3
     assert status(server.latency(found(pings_s=pings, timeout_s=timeout_s))) == expected
     assert status(server.latency(found(pings_s=(p95_s,), timeout_s=timeout_s))) != "ok" or expected == "ok"
+
+
+def test_one_slow_ping_of_twenty_is_beyond_the_95_percent_that_are_told() -> None:
+    pings = (0.0001,) * 19 + (0.5,)
+    finding = server.latency(found(pings_s=pings))
+    assert finding is not None
+    assert (finding.status, finding.says) == (
+        "ok",
+        "A ping takes 0.1 ms; of 20, 95 % took 0.1 ms at most.",
+    )
+
+
+def test_a_percentile_is_the_least_time_that_such_a_part_is_within() -> None:
+    times = [float(n) for n in range(1, 101)]
+    assert [percentile(times, part) for part in (0.0, 0.5, 0.95, 0.99, 1.0)] == [1, 50, 95, 99, 100]
+    assert [percentile([7.0], part) for part in (0.5, 0.99)] == [7, 7]
 
 
 def test_a_server_that_was_started_just_now_is_said_to_be() -> None:

@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet
 
 from memsessions import MemsessionsError, SessionsClient, StoreFull, StoreUnavailable, repair
 from memsessions.logs import Seldom
+from memsessions.web.encryption import Encryption
 from memsessions.web.responses import refusal
 from memsessions.web.storage import SessionStorage
 
@@ -201,6 +202,25 @@ def test_the_webs_records_have_fields(records: list[logging.LogRecord]) -> None:
         "error": "StoreUnavailable",
         "reason": "no answer in time",
     }
+
+
+def test_a_session_that_cannot_be_decrypted_is_logged_now_and_then(
+    records: list[logging.LogRecord], client: SessionsClient
+) -> None:
+    """However often somebody comes with its cookie: once a minute, and how often it happened."""
+    token = client.documents(APP, Encryption(Fernet.generate_key())).create({"k": SECRET}, ttl=600).token
+    documents = client.documents(APP, Encryption(Fernet.generate_key()))
+    now = 1000.0
+    documents._sealed = Seldom(lambda: now)
+    for _ in range(100):
+        assert documents.read(token) is None
+    now += 61
+    assert documents.read(token) is None
+    once, again = of(records, "documents")
+    assert once.getMessage() == again.getMessage()
+    assert once.getMessage() == f"a session of {APP} could not be decrypted: it counts as unknown"
+    assert fields(once) == {"app": APP, "operation": "documents.read", "times": 1}
+    assert fields(again)["times"] == 100
 
 
 # ------------------------------------------------------------------------------------------- secrets

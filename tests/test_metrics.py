@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -29,6 +30,7 @@ from memsessions.changes import differences
 from memsessions.meters import Meter
 from memsessions.metrics import LATENCY_BOUNDS_S, Operation, ServerSnapshot
 from memsessions.store.operations import Read
+from memsessions.tallies import Tallies
 
 from .conftest import MakeClient, OnMemcached, Where
 from .support.memcached import Memcached
@@ -345,7 +347,7 @@ def test_an_outage_shows_in_the_breaker(make_client: MakeClient) -> None:
 
 
 def test_all_living_clients_count_as_one(make_client: MakeClient, on_memcached: OnMemcached) -> None:
-    """By server; those that are gone do not count any more."""
+    """By server. What those counted that are gone stays: a sum that falls would look like a new process."""
     gc.collect()
     before = metrics.snapshot()["clients"]
     one, other = (make_client(on_memcached.address, ns=on_memcached.ns) for _ in range(2))
@@ -358,9 +360,86 @@ def test_all_living_clients_count_as_one(make_client: MakeClient, on_memcached: 
     del gone, rs
     gc.collect()
     assert metrics.snapshot()["clients"] == before + 2
-    left = metrics.snapshot()["servers"][on_memcached.address]["operations"]["create"]
-    assert left["calls"] == its["calls"] - 1
+    assert metrics.snapshot()["servers"][on_memcached.address]["operations"]["create"] == its
     assert calls(one) == calls(other) == {"create": 1}
+
+
+def sums(shown: metrics.Snapshot, server: str) -> dict[str, object]:
+    """All that only grows."""
+    its = shown["servers"][server]
+    counters = {name: its[name] for name in ("operations", "wipes", "wiped", "compactions", "relists")}
+    connections = {name: its["connections"][name] for name in ("opened", "lost")}
+    return {**counters, **connections, "outages": its["breaker"]["opened"], "cache": shown["cache"]}
+
+
+def test_everything_that_a_client_counted_stays_when_it_is_gone(on_memcached: OnMemcached) -> None:
+    """Also when others are made, which is when it is added up. What it had open is not there any more."""
+    gc.collect()
+    rs = SessionsClient([on_memcached.address, "127.0.0.1:1"], ns=on_memcached.ns, wipe=0, cachetime=60)
+    token = rs.create(APP, "user", IP)["token"]
+    rs.get(APP, token)
+    rs.get(APP, token)
+    rs.kill(APP, token)
+    with pytest.raises(StoreUnavailable):
+        rs.wipe()
+    servers = (on_memcached.address, "127.0.0.1:1")
+    shown = metrics.snapshot()
+    before = [sums(shown, server) for server in servers]
+    own = metrics.snapshot(rs)["servers"]
+    assert own["127.0.0.1:1"]["breaker"]["opened"] == 1
+    assert own[on_memcached.address]["wipes"] == 1
+    open_before = shown["servers"][on_memcached.address]["connections"]["open"]
+    rs.close()
+    del rs
+    gc.collect()
+    for _ in range(3):
+        shown = metrics.snapshot()
+        assert [sums(shown, server) for server in servers] == before
+        assert shown["servers"][on_memcached.address]["connections"]["open"] < open_before
+        assert shown["servers"]["127.0.0.1:1"]["breaker"]["state"] == "closed"
+        SessionsClient("memory://another", wipe=0)
+
+
+def test_a_client_is_not_kept_alive_and_what_is_kept_does_not_grow_with_their_number() -> None:
+    for _ in range(50):
+        rs = SessionsClient("memory://many", wipe=0)
+        rs.ping()
+        gone, node = weakref.ref(rs), weakref.ref(rs._nodes[0])
+        del rs
+        gc.collect()
+        assert gone() is None
+        assert node() is None
+    SessionsClient("memory://many", wipe=0)
+    ended = [each for each in metrics._book._clients.values() if isinstance(each, Tallies)]
+    assert len(ended) <= 1
+    assert metrics.snapshot()["servers"]["memory://many"]["operations"]["ping"]["calls"] == 50
+
+
+def test_sums_never_fall_while_clients_come_and_go() -> None:
+    """In no snapshot that is taken meanwhile."""
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            SessionsClient("memory://falling", wipe=0).ping()
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(3)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    for thread in threads:
+        thread.start()
+    seen = 0
+    try:
+        for _ in range(300):
+            its = metrics.snapshot()["servers"].get("memory://falling")
+            now = its["operations"].get("ping", {"calls": 0})["calls"] if its else 0
+            assert now >= seen
+            seen = now
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_a_snapshot_is_ready_for_json_and_stays_as_it_is(client: SessionsClient) -> None:
@@ -430,6 +509,18 @@ def forked(work: Callable[[], object]) -> Any:
         said = pipe.read()
     os.waitpid(child, 0)
     return json.loads(said)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
+def test_a_child_of_a_fork_does_not_count_what_clients_of_its_parent_left() -> None:
+    SessionsClient("memory://left", wipe=0).ping()
+    gc.collect()
+    assert metrics.snapshot()["servers"]["memory://left"]["operations"]["ping"]["calls"] == 1
+
+    def in_child() -> list[str]:
+        return list(metrics.snapshot()["servers"])
+
+    assert "memory://left" not in forked(in_child)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")

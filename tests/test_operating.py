@@ -6,7 +6,16 @@ import tracemalloc
 
 import pytest
 
-from memsessions import InvalidFormat, SessionsClient, StoreUnavailable, index, operating, scans
+from memsessions import (
+    ClientClosed,
+    InvalidFormat,
+    LogoutIncomplete,
+    SessionsClient,
+    StoreUnavailable,
+    index,
+    operating,
+    scans,
+)
 from memsessions.handles import handle_of_token
 
 from .conftest import MakeClient, OnMemcached, Where, every_where
@@ -262,3 +271,76 @@ def test_a_census_of_which_a_server_is_missing_is_an_error(
     rs = make_client([on_memcached.address, "127.0.0.1:1"], ns=on_memcached.ns)
     with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1: Connection refused"):
         operating.census(rs, APP)
+
+
+@pytest.fixture
+def one_away(on_memcached: OnMemcached, make_client: MakeClient) -> SessionsClient:
+    """A client of two servers, one of which refuses connections; the other has two users' sessions."""
+    rs = make_client([on_memcached.address, "127.0.0.1:1"], ns=on_memcached.ns, cachetime=60)
+    for user in ("alice", "alice", "bob"):
+        rs.create(APP, user, "10.0.0.1")
+    return rs
+
+
+def nobody(_done: int, _total: int) -> None:
+    """Nobody is told how far it has come."""
+
+
+def test_kill_all_ends_what_is_on_the_living_servers_and_says_which_is_away(
+    one_away: SessionsClient,
+) -> None:
+    told: list[tuple[int, int]] = []
+    with pytest.raises(LogoutIncomplete) as raised:
+        operating.kill_all(one_away, APP, lambda *far: told.append(far))
+    assert (raised.value.killed, raised.value.unreached) == (3, ("127.0.0.1:1",))
+    assert told[-1] == (3, 3)
+    assert operating.living(one_away, APP).sessions == 0
+
+
+def test_a_wipe_reaches_the_living_servers_though_one_is_away(
+    one_away: SessionsClient, on_memcached: OnMemcached
+) -> None:
+    assert one_away._nodes[0].app(APP).listing.size() == 3
+    on_memcached.advance(7300)
+    with pytest.raises(StoreUnavailable):
+        operating.wipe(one_away, nobody)
+    assert one_away._nodes[0].app(APP).listing.size() == 0
+
+
+def test_the_living_sessions_are_counted_where_they_can_be_and_who_is_away_is_named(
+    one_away: SessionsClient, make_client: MakeClient
+) -> None:
+    assert operating.living(one_away, APP, nobody) == (3, ["127.0.0.1:1"])
+    with pytest.raises(StoreUnavailable):
+        operating.living(make_client(["127.0.0.1:1", "127.0.0.1:2"]), APP)
+
+
+def test_a_session_is_found_and_ended_by_its_handle_though_another_server_is_away(
+    one_away: SessionsClient,
+) -> None:
+    """Of one that is not on the living servers nobody can say whether there is one."""
+    token = one_away.create(APP, "carol", "10.0.0.1")["token"]
+    found = operating.peek_named(one_away, APP, handle_of_token(token))
+    assert found is not None
+    assert found.session["id"] == "carol"
+    assert one_away.documents(APP).end_device("carol", found.handle)
+    assert one_away.get(APP, token) is None
+    with pytest.raises(StoreUnavailable):
+        operating.peek_named(one_away, APP, found.handle)
+    with pytest.raises(StoreUnavailable):
+        one_away.documents(APP).end_device("carol", found.handle)
+
+
+def test_kill_all_drops_what_the_client_has_cached(make_client: MakeClient) -> None:
+    rs = make_client("memory://cached", cachetime=60)
+    token = rs.create(APP, "alice", "10.0.0.1")["token"]
+    assert rs.get(APP, token) is not None
+    assert operating.kill_all(rs, APP) == 1
+    assert rs.get(APP, token) is None
+
+
+def test_kill_all_by_a_closed_client_is_refused(make_client: MakeClient) -> None:
+    rs = make_client("memory://closed")
+    rs.quit()
+    with pytest.raises(ClientClosed):
+        operating.kill_all(rs, APP)

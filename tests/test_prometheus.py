@@ -320,6 +320,49 @@ def test_an_app_whose_index_is_damaged_leaves_the_others_alone(
     assert ("memsessions_sessions", frozenset({("app", APP)})) not in scraped
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_count_that_ends_by_whatever_error_is_no_success(
+    on_memcached: OnMemcached, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a mistake in this program, which shows in the thread's traceback."""
+    rs = make_client(on_memcached.address, ns=on_memcached.ns)
+    for app in ("another", APP):
+        rs.create(app, "user", IP)
+    original = census
+
+    def mistaken(client: SessionsClient, app: str, dt: int) -> Census:
+        if app == APP:
+            raise RuntimeError
+        return original(client, app, dt)
+
+    monkeypatch.setattr("memsessions.prometheus.census", mistaken)
+    assert value(collected(StoreCollector(rs)), "memsessions_census_success") == 0
+
+
+def test_as_long_as_nothing_was_counted_nothing_is_said_of_success(
+    on_memcached: OnMemcached, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alert on 0 would fire at each start of an exporter whose first count takes long."""
+    rs = make_client(on_memcached.address, ns=on_memcached.ns)
+    rs.create(APP, "user", IP)
+    go_on = threading.Event()
+    original = census
+
+    def slow(client: SessionsClient, app: str, dt: int) -> Census:
+        go_on.wait(30)
+        return original(client, app, dt)
+
+    monkeypatch.setattr("memsessions.prometheus.census", slow)
+    monkeypatch.setattr("memsessions.prometheus._PATIENCE_S", 0.01)
+    collector = StoreCollector(rs)
+    assert "memsessions_census_success" not in names(collected(collector))
+    thread = collector._thread
+    assert thread is not None
+    go_on.set()
+    thread.join(30)
+    assert value(collected(collector), "memsessions_census_success") == 1
+
+
 def test_registering_asks_no_server(make_client: MakeClient) -> None:
     """Also in a registry that wants to know what it will be told."""
     rs = make_client("127.0.0.1:9", timeout=0.5)

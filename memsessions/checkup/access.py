@@ -118,7 +118,8 @@ def flush(facts: Facts) -> Finding | None:
         return None
     flushed = facts.stat("cmd_flush") or 0
     says = "Nobody can end all sessions at once with flush_all, or stop the server."
-    mend, status = "", "ok"
+    mend = ""
+    status: Status = "ok"
     if _is_on(facts, "shutdown_command"):
         says, mend, status = "Whoever reaches it can stop it.", "Start it without -A.", "warning"
     if facts.settings.get("flush_enabled") != "no":
@@ -127,7 +128,7 @@ def flush(facts: Facts) -> Finding | None:
         mend, status = f"Start it with -F{' and without -A' if more else ''}.", "warning"
     if flushed and status == "warning":
         says += f" That was done {many(flushed, 'time')} since it started."
-    return Finding("flush", "warning" if status == "warning" else "ok", says, mend)
+    return Finding("flush", status, says, mend)
 
 
 def dump(facts: Facts) -> Finding | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ..index import BUCKETS, FULL_BYTES, RECORD_LENGTH
+from ..percentiles import percentile
 from ..wording import many, rounded, size, span
 from .facts import Facts
 from .findings import Check, Finding, Status
@@ -255,7 +256,7 @@ def latency(facts: Facts) -> Finding | None:
     pings = facts.pings_s
     if facts.in_memory or not pings:
         return None
-    p50, p95 = _percentile(pings, 0.50), _percentile(pings, 0.95)
+    p50, p95 = percentile(pings, 0.50), percentile(pings, 0.95)
     says = f"A ping takes {_ms(p50)}; of {len(pings)}, 95 % took {_ms(p95)} at most."
     if p95 >= _TOO_SLOW * facts.timeout_s:
         says += f" Calls fail after {facts.timeout_s:.3g} s."
@@ -266,10 +267,6 @@ def latency(facts: Facts) -> Finding | None:
         mend = "Run it nearer to its clients; look at the network and at its load."
         return Finding("latency", "warning", says, mend)
     return Finding("latency", "ok", says)
-
-
-def _percentile(ordered: tuple[float, ...], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def _ms(seconds: float) -> str:

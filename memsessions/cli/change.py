@@ -128,8 +128,13 @@ def kill_app(frame: Frame, app: str, yes: bool) -> None:
         if not sys.stdin.isatty():
             raise click.UsageError("everybody would be logged out: say --yes, as nobody can be asked here")
         with frame.out.progress(f"counting {app}") as tell:
-            living = operating.census(client, app, tell=tell).sessions
-        question = f"End {number(living, 'session')} of {app} ({client!r})?"
+            living, away = operating.living(client, app, tell)
+        of = f"{app} ({client!r})"
+        question = f"End {number(living, 'session')} of {of}?"
+        if away:
+            question = (
+                f"{', '.join(away)} cannot be reached. End at least {number(living, 'session')} of {of}?"
+            )
         if not click.confirm(question, err=True):
             complain("nothing was done")
             raise click.exceptions.Exit(codes.INTERRUPTED)

@@ -10,14 +10,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .operations import Batch
 from .sockets import Broken, DeadlinePassed, waits
 from .wire import Limit, ProtocolError, decode, encode, reply_limit
-
-if TYPE_CHECKING:
-    pass
 
 #: The first memcached whose meta commands do what the wire protocol here relies on.
 OLDEST_VERSION = (1, 6, 18)

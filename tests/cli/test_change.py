@@ -201,6 +201,21 @@ def test_kill_user_says_what_it_did_where_a_server_is_away(
     assert "1 sessions were ended elsewhere or before, others may live" in done.err
 
 
+def test_kill_app_and_kill_by_handle_end_what_they_can_where_a_server_is_away(
+    on_memcached: OnMemcached, make_client: MakeClient
+) -> None:
+    rs = make_client(on_memcached.address, ns=on_memcached.ns)
+    token = rs.create("forum", "alice", "10.0.0.1")["token"]
+    rs.create("forum", "bob", "10.0.0.1")
+    servers = ["--server", on_memcached.address, "--server", "127.0.0.1:1", "--ns", on_memcached.ns]
+    done = ask(*servers, "kill", "forum", "--handle", handle_of_token(token))
+    assert (done.code, done.out) == (0, "1 session ended\n")
+    done = ask(*servers, "kill-app", "forum", "--yes")
+    assert (done.code, done.out) == (codes.UNAVAILABLE, "")
+    assert "1 sessions were ended elsewhere or before, others may live" in done.err
+    assert rs.activity("forum") == {"activity": 0}
+
+
 def test_kill_app_does_not_ask_with_yes_and_refuses_without_where_nobody_can_be_asked(
     at: At, rs: SessionsClient
 ) -> None:

@@ -139,6 +139,17 @@ def test_kill_app_asks_and_says_what_it_is_about_to_do(there: At, client: Sessio
     assert client.activity("forum") == {"activity": 0}
 
 
+def test_kill_app_says_that_a_server_is_away_before_it_asks(there: At, client: SessionsClient) -> None:
+    client.create("forum", "alice", "10.0.0.1")
+    with there.terminal("--server", "127.0.0.1:1", "kill-app", "forum", columns=200) as terminal:
+        shown = terminal.wait_for("[y/N]")
+        assert "127.0.0.1:1 cannot be reached. End at least 1 session of forum (" in shown
+        terminal.type("y\n")
+        assert terminal.wait() == codes.UNAVAILABLE
+        assert "1 sessions were ended elsewhere or before, others may live" in terminal.screen
+    assert client.activity("forum") == {"activity": 0}
+
+
 # -------------------------------------------------------------------------------- what takes longer
 
 
