@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -137,8 +138,13 @@ class _Bar:
         self._stack = stack
         self._after = time.monotonic() + _PATIENCE_S
         self._progress: Progress | None = None
+        self._telling = threading.Lock()
 
     def tell(self, done: float, total: int | None, /) -> None:
+        with self._telling:
+            self._tell(done, total)
+
+    def _tell(self, done: float, total: int | None) -> None:
         if self._progress is None:
             if time.monotonic() < self._after:
                 return

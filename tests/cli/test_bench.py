@@ -123,6 +123,21 @@ def test_on_a_terminal_it_is_a_table_with_a_bar_before(memcached: Memcached) -> 
         assert not terminal.cursor_hidden
 
 
+def test_there_is_a_bar_for_what_comes_before_and_after_too(own_memcached: Memcached) -> None:
+    impatient = (
+        "import sys; from memsessions.cli import main, output; output._PATIENCE_S = 0; sys.exit(main())"
+    )
+    program = (sys.executable, "-c", impatient)
+    with At(own_memcached.address, "rs").terminal(*TINY, rows=40, program=program) as terminal:
+        assert terminal.wait(60) == 0
+        assert not any(bar in terminal.screen for bar in ("preparing", "removing ", "━"))
+        assert not terminal.cursor_hidden
+    at = [terminal.raw.rindex(bar) for bar in (b"preparing", b"measuring", b"removing")]
+    assert at == sorted(at)
+    assert b"20/20" in terminal.raw
+    assert everything(own_memcached) == []
+
+
 def test_in_memory_there_is_no_bare_get() -> None:
     done = ask(*TINY, "--server", "memory://bench")
     assert done.code == 0
@@ -297,8 +312,8 @@ def test_a_server_that_goes_away_before_a_bare_get_is_exit_code_3(
 ) -> None:
     prepare = workload.Workload.prepare
 
-    def last(self: workload.Workload, stop: Any) -> None:
-        prepare(self, stop)
+    def last(self: workload.Workload, *arguments: Any) -> None:
+        prepare(self, *arguments)
         own_memcached.kill()
 
     monkeypatch.setattr(workload.Workload, "prepare", last)
@@ -325,9 +340,9 @@ def test_what_could_not_be_removed_is_exit_code_3(
 ) -> None:
     remove = workload.Workload.remove
 
-    def late(self: workload.Workload) -> Any:
+    def late(self: workload.Workload, *arguments: Any) -> Any:
         own_memcached.kill()
-        return remove(self)
+        return remove(self, *arguments)
 
     monkeypatch.setattr(workload.Workload, "remove", late)
     done = ask(*TINY, "--server", own_memcached.address, "--json")
@@ -357,8 +372,8 @@ def test_what_was_evicted_is_not_measured(
 ) -> None:
     prepare = workload.Workload.prepare
 
-    def evicted(self: workload.Workload, stop: Any) -> None:
-        prepare(self, stop)
+    def evicted(self: workload.Workload, *arguments: Any) -> None:
+        prepare(self, *arguments)
         for key in everything(own_memcached):
             if missing in key:
                 own_memcached.delete(key)

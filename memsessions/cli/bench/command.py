@@ -21,7 +21,7 @@ from ..files import replacing
 from ..frame import Frame, command
 from ..interrupts import stoppable
 from ..options import Seconds
-from ..output import complain
+from ..output import Output, complain
 from ..wording import number, span
 from . import report
 from .measuring import measure, planned
@@ -148,9 +148,11 @@ def bench(
             frame.open(ns=ns, timeout=TIMEOUT_S, connect_timeout=CONNECT_TIMEOUT_S) as client,
             stoppable() as stopped,
         ):
-            with _workload(client, load, plain) as workload, frame.out.progress("measuring") as tell:
-                workload.prepare(stopped)
-                measured = measure(workload.cases(), counts, plan, tell, stopped)
+            with _workload(frame.out, client, load, plain) as workload:
+                with frame.out.progress("preparing") as tell:
+                    workload.prepare(tell, stopped)
+                with frame.out.progress("measuring") as tell:
+                    measured = measure(workload.cases(), counts, plan, tell, stopped)
             if stopped():
                 return
         versions = {server: its.get("version", "") for server, its in stats.items()}
@@ -220,22 +222,25 @@ def _namespace(frame: Frame) -> str:
 
 
 @contextlib.contextmanager
-def _workload(client: SessionsClient, load: Load, plain: Mapping[str, Any] | None) -> Iterator[Workload]:
+def _workload(
+    out: Output, client: SessionsClient, load: Load, plain: Mapping[str, Any] | None
+) -> Iterator[Workload]:
     """What is measured, of which nothing is left."""
     workload = Workload(client, load, plain)
     try:
         yield workload
     except BaseException:
-        _remove(workload, load)
+        _remove(out, workload, load)
         raise
-    if _remove(workload, load):
+    if _remove(out, workload, load):
         raise click.exceptions.Exit(codes.UNAVAILABLE)
 
 
-def _remove(workload: Workload, load: Load) -> bool:
+def _remove(out: Output, workload: Workload, load: Load) -> bool:
     """Whether something may be left, which is said."""
     with stoppable():
-        errors = workload.remove()
+        with out.progress("removing") as tell:
+            errors = workload.remove(tell)
         for error in errors:
             complain(f"{error}; what was made there could not be removed: it ends within {span(load.ttl_s)}")
     return bool(errors)

@@ -20,6 +20,7 @@ from ...store.connection import UNAUTHENTICATED
 from ...store.operations import Add, DeleteMany, Read
 from ...tokens import NAME_LENGTH, hashed
 from ...types import Data
+from ..output import Tell
 from .measuring import Call, Caller, Case, in_threads
 
 T = TypeVar("T")
@@ -101,7 +102,7 @@ class Workload:
 
     # --------------------------------------------------------------------------- before and after
 
-    def prepare(self, stop: Callable[[], bool]) -> None:
+    def prepare(self, tell: Tell, stop: Callable[[], bool]) -> None:
         """Make the sessions that are read, and what the bare `get` gets."""
         users = deque(_user(number // EACH_USERS) for number in range(self._load.sessions))
 
@@ -116,8 +117,12 @@ class Workload:
 
             return call
 
-        in_threads(caller, _PREPARING_THREADS, stop)
-        if stop():
+        def looked() -> bool:
+            tell(len(self._tokens), self._load.sessions)
+            return stop()
+
+        in_threads(caller, _PREPARING_THREADS, looked)
+        if looked():
             return
         (key, value), *_ = [found for found in self._on_each(self._item) if found is not None]
         self.item_bytes = len(value)
@@ -125,11 +130,17 @@ class Workload:
             put = self._on_each(lambda node: self._put(node, len(key), value))
             self._bare = [bare for bare in put if bare is not None]
 
-    def remove(self) -> list[StoreError]:
+    def remove(self, tell: Tell) -> list[StoreError]:
         """Take away everything that this has made; answers where that did not succeed, and why."""
         for bare in self._bare:
             bare.client.close()
-        outcomes = on_each_server(self._client, _remove_from)
+        removed: list[int] = []
+
+        def tell_more(number: int) -> None:
+            removed.append(number)
+            tell(sum(removed), None)
+
+        outcomes = on_each_server(self._client, lambda node: _remove_from(node, tell_more))
         return [outcome for _, outcome in outcomes if isinstance(outcome, StoreError)]
 
     def _new(self, app: str, user: str) -> str:
@@ -235,12 +246,14 @@ def _bare_key(node: Node) -> bytes:
     return node.root + b":bare"
 
 
-def _remove_from(node: Node) -> None:
+def _remove_from(node: Node, tell: Callable[[int], None]) -> None:
+    """`tell` is called with how many index entries were followed since the last time."""
     for app in (_LISTED, _MADE):
         keys, index = node.app(app).keys, node.app(app).listing
         names = index.sessions()
         while some := list(islice(names, _AT_ONCE)):
             node.store.run((DeleteMany(keys.sessions, some), DeleteMany(keys.reads, some)))
+            tell(len(some))
         node.store.run((DeleteMany(b"", index.keys()),))
     length = len(node.app(_LISTED).keys.sessions) + NAME_LENGTH
     node.store.run((DeleteMany(b"", (node.registry.key, _bare_key(node).ljust(length, b"-"))),))
