@@ -415,6 +415,7 @@ def test_a_client_is_not_kept_alive_and_what_is_kept_does_not_grow_with_their_nu
     assert metrics.snapshot()["servers"]["memory://many"]["operations"]["ping"]["calls"] == 50
 
 
+@pytest.mark.no_cover  # whose lock the threads would be waiting for most of the time
 def test_sums_never_fall_while_clients_come_and_go() -> None:
     """In no snapshot that is taken meanwhile."""
     stop = threading.Event()
@@ -425,12 +426,12 @@ def test_sums_never_fall_while_clients_come_and_go() -> None:
 
     threads = [threading.Thread(target=come_and_go) for _ in range(3)]
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
+    sys.setswitchinterval(1e-4)
     for thread in threads:
         thread.start()
     seen = 0
     try:
-        for _ in range(300):
+        for _ in range(100):
             its = metrics.snapshot()["servers"].get("memory://falling")
             now = its["operations"].get("ping", {"calls": 0})["calls"] if its else 0
             assert now >= seen
