@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from memsessions import SessionsClient, index
+from memsessions import SessionsClient, index, metrics
 from memsessions.store.memory import MemoryStore, named_store
+from memsessions.tallies import Book
 
 from .support.memcached import Memcached
 from .support.proxy import Proxy
@@ -55,6 +56,12 @@ def _no_exception_stays_handled() -> Iterator[None]:
     """Or whatever is raised by later tests would have it as its context."""
     yield
     assert sys.exc_info() == (None, None, None)
+
+
+@pytest.fixture(autouse=True)
+def _counts_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or each snapshot would show the thousand servers of all tests before."""
+    monkeypatch.setattr(metrics, "_book", Book())
 
 
 class Where:
