@@ -14,7 +14,7 @@ from memsessions.web import SessionStorage
 
 from .conftest import InMemory, MakeClient, OnMemcached, Where, every_where
 from .support.memcached import Memcached
-from .support.sessions import contents
+from .support.sessions import between_ticks, contents
 
 APP = "forum"
 USER = "user1234"
@@ -68,84 +68,105 @@ def shown(rs: SessionsClient) -> list[Any]:
 
 def test_nobody_notices_anything(where: Where, old: SessionsClient, new: New) -> None:
     """Tokens, data, counters, idle time, time to live and lists are what they were."""
-    tokens = {
-        "rolling": old.create(APP, USER, IP, ttl=3600, d={"n": 0.1, "é": "\u2028", "t": True})["token"],
-        "plain": old.create(APP, "Ünal", "2001:db8::1", ttl=10**8)["token"],
-        "fixed": old.create(APP, USER, "192.0.2.2", ttl=600, no_resave=True)["token"],
-        "moved": old.create(APP, "guest", IP)["token"],
-    }
-    moved = old.rotate(APP, tokens["moved"])
-    assert moved is not None
-    tokens["moved"] = moved["token"]
-    for _ in range(11):
-        old.get(APP, tokens["rolling"])
-        old.get(APP, tokens["fixed"])
-    old.set(APP, tokens["rolling"], {"more": -5})
-    where.advance(120)
-    old.get(APP, tokens["plain"])
-    where.advance(7)
 
-    out = as_lines(export_sessions(old, APP))
-    assert import_sessions(new.rs, APP, out) == {"imported": 4, "there": 0, "ended": 0}
-    assert shown(new.rs) == shown(old)
-    assert new.rs.activity(APP, 60) == old.activity(APP, 60) == {"activity": 1}
-    for token in tokens.values():
-        assert new.rs.get(APP, token) == old.get(APP, token) is not None
-    assert as_lines(export_sessions(new.rs, APP)) != out  # they were read
-    assert new.rs.soid(APP, USER) == old.soid(APP, USER)
-    assert new.rs.killsoid(APP, USER) == {"kill": 2}
-    assert new.rs.get(APP, tokens["rolling"]) is None
+    def act() -> None:
+        old.killall(APP)
+        new.rs.killall(APP)
+        tokens = {
+            "rolling": old.create(APP, USER, IP, ttl=3600, d={"n": 0.1, "é": "\u2028", "t": True})["token"],
+            "plain": old.create(APP, "Ünal", "2001:db8::1", ttl=10**8)["token"],
+            "fixed": old.create(APP, USER, "192.0.2.2", ttl=600, no_resave=True)["token"],
+            "moved": old.create(APP, "guest", IP)["token"],
+        }
+        moved = old.rotate(APP, tokens["moved"])
+        assert moved is not None
+        tokens["moved"] = moved["token"]
+        for _ in range(11):
+            old.get(APP, tokens["rolling"])
+            old.get(APP, tokens["fixed"])
+        old.set(APP, tokens["rolling"], {"more": -5})
+        where.advance(120)
+        old.get(APP, tokens["plain"])
+        where.advance(7)
+
+        out = as_lines(export_sessions(old, APP))
+        assert import_sessions(new.rs, APP, out) == {"imported": 4, "there": 0, "ended": 0}
+        assert shown(new.rs) == shown(old)
+        assert new.rs.activity(APP, 60) == old.activity(APP, 60) == {"activity": 1}
+        for token in tokens.values():
+            assert new.rs.get(APP, token) == old.get(APP, token) is not None
+        assert as_lines(export_sessions(new.rs, APP)) != out  # they were read
+        assert new.rs.soid(APP, USER) == old.soid(APP, USER)
+        assert new.rs.killsoid(APP, USER) == {"kill": 2}
+        assert new.rs.get(APP, tokens["rolling"]) is None
+
+    between_ticks(where, act)
 
 
 def test_what_was_imported_is_exported_as_it_was(where: Where, old: SessionsClient, new: New) -> None:
-    for n in range(300):
-        old.create(
-            APP, f"user{n % 50}", IP, ttl=1000 + n, no_resave=n % 3 == 0, d={"n": n} if n % 2 else None
-        )
-    where.advance(33)
+    def act() -> None:
+        old.killall(APP)
+        new.rs.killall(APP)
+        for n in range(300):
+            old.create(
+                APP, f"user{n % 50}", IP, ttl=1000 + n, no_resave=n % 3 == 0, d={"n": n} if n % 2 else None
+            )
+        where.advance(33)
 
-    def exported(rs: SessionsClient) -> list[dict[str, Any]]:
-        lines = sorted(as_lines(export_sessions(rs, APP)), key=lambda line: line["session"])
-        return [{**line, "server": None} for line in lines]
+        def exported(rs: SessionsClient) -> list[dict[str, Any]]:
+            lines = sorted(as_lines(export_sessions(rs, APP)), key=lambda line: line["session"])
+            return [{**line, "server": None} for line in lines]
 
-    seen: list[int] = []
-    assert import_sessions(new.rs, APP, export_sessions(old, APP), seen.append)["imported"] == 300
-    assert exported(new.rs) == exported(old)
-    assert seen == [128, 256, 300]
+        seen: list[int] = []
+        assert import_sessions(new.rs, APP, export_sessions(old, APP), seen.append)["imported"] == 300
+        assert exported(new.rs) == exported(old)
+        assert seen == [128, 256, 300]
+
+    between_ticks(where, act)
 
 
 def test_exporting_is_no_access_and_shows_no_token(where: Where, old: SessionsClient) -> None:
-    token = old.create(APP, USER, IP, d={"a": 1})["token"]
-    where.advance(50)
-    before = contents(where)
-    (line,) = export_sessions(old, APP)
-    assert contents(where) == before
-    assert token not in json.dumps(line)
-    session = old.get(APP, token)
-    assert session is not None
-    assert (session["r"], session["idle"]) == (2, 50)
+    def act() -> None:
+        old.killall(APP)
+        token = old.create(APP, USER, IP, d={"a": 1})["token"]
+        where.advance(50)
+        before = contents(where)
+        (line,) = export_sessions(old, APP)
+        assert contents(where) == before
+        assert token not in json.dumps(line)
+        session = old.get(APP, token)
+        assert session is not None
+        assert (session["r"], session["idle"]) == (2, 50)
+
+    between_ticks(where, act)
 
 
 def test_a_session_ends_when_it_would_have_ended(
     where: Where, old: SessionsClient, new: New, clock: Clock
 ) -> None:
     """Not later because it was on its way: both where use postpones the end, and where it is fixed."""
-    rolling = old.create(APP, USER, IP, ttl=100)["token"]
-    fixed = old.create(APP, USER, IP, ttl=200, no_resave=True)["token"]
-    short = old.create(APP, USER, IP, ttl=60)["token"]
-    shortest = old.create(APP, USER, IP, ttl=50, no_resave=True)["token"]
-    where.advance(30)
-    out = as_lines(export_sessions(old, APP))
-    clock.late_s = 40
-    assert import_sessions(new.rs, APP, out) == {"imported": 2, "there": 0, "ended": 2}
-    assert [new.rs.get(APP, token) for token in (short, shortest)] == [None, None]
-    assert {session["idle"] for session in new.rs.soid(APP, USER)} == {70}
-    assert [session["ttl"] for session in new.rs.soid(APP, USER) if "no_resave" in session] == [130]
-    new.where.advance(35)
-    assert new.rs.get(APP, rolling) is None
-    assert new.rs.get(APP, fixed) is not None
-    new.where.advance(100)
-    assert new.rs.get(APP, fixed) is None
+
+    def act() -> None:
+        old.killall(APP)
+        new.rs.killall(APP)
+        rolling = old.create(APP, USER, IP, ttl=100)["token"]
+        fixed = old.create(APP, USER, IP, ttl=200, no_resave=True)["token"]
+        short = old.create(APP, USER, IP, ttl=60)["token"]
+        shortest = old.create(APP, USER, IP, ttl=50, no_resave=True)["token"]
+        where.advance(30)
+        out = as_lines(export_sessions(old, APP))
+        clock.late_s = 40
+        assert import_sessions(new.rs, APP, out) == {"imported": 2, "there": 0, "ended": 2}
+        assert [new.rs.get(APP, token) for token in (short, shortest)] == [None, None]
+        assert {session["idle"] for session in new.rs.soid(APP, USER)} == {70}
+        assert [session["ttl"] for session in new.rs.soid(APP, USER) if "no_resave" in session] == [130]
+        new.where.advance(35)
+        assert new.rs.get(APP, rolling) is None
+        assert new.rs.get(APP, fixed) is not None
+        new.where.advance(100)
+        assert new.rs.get(APP, fixed) is None
+
+    between_ticks(where, act)
 
 
 def test_importing_again_changes_nothing(old: SessionsClient, new: New) -> None:

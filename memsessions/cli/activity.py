@@ -13,11 +13,11 @@ import click
 from rich.text import Text
 
 from ..errors import StoreError
+from ..wording import number
 from .frame import Frame, command, complete_app
 from .look import known
 from .options import Seconds
 from .output import complain, safe, to_json
-from .wording import number
 
 _LEAST_S, _MOST_S = 0.1, 86_400
 _BARS = " ▁▂▃▄▅▆▇█"

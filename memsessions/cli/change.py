@@ -9,6 +9,7 @@ import click
 from .. import operating
 from ..handles import handle_of_token
 from ..operating import Named
+from ..wording import number
 from . import codes
 from . import data as data_of
 from .data import parsed, takes_data
@@ -17,7 +18,6 @@ from .interrupts import stoppable
 from .look import show_one
 from .output import complain
 from .tokens import WANTED, refuse_arguments, wanted_token
-from .wording import number
 
 
 @command("create", notes=data_of.HELP)

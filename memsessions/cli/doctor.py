@@ -10,10 +10,10 @@ from rich.text import Text
 
 from ..checkup import CHECKS, Finding, Report, Status, examine, worst
 from ..errors import StoreUnavailable
+from ..wording import number
 from . import codes
 from .frame import Frame, command
 from .output import Table, safe, styled
-from .wording import number
 
 _STYLES: dict[Status, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 _CODES: dict[Status, int] = {"ok": codes.DONE, "warning": codes.WARNINGS, "problem": codes.PROBLEMS}

@@ -14,10 +14,10 @@ from ..document import SEALED
 from ..errors import StoreError
 from ..nodes import Node
 from ..operating import Named
+from ..wording import number, span
 from .frame import Frame, command, complete_app
 from .output import Table, safe, styled
 from .tokens import WANTED, refuse_arguments, wanted_token
-from .wording import number, span
 
 _ACTIVE_S = 600
 _LIMIT = 100

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .. import operating
 from ..repairing import repair as repair_all
+from ..wording import number
 from .frame import Frame, command
 from .interrupts import stoppable
 from .output import Table
-from .wording import number
 
 _REPAIRED = ("listed", "dead", "unlisted", "relisted")
 

@@ -18,11 +18,12 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+    from rich.table import Table as Drawing
 
 # A bar is shown for what takes longer than this.
 _PATIENCE_S = 1.0
 # Between two columns of a table; what a column of text is folded to at least, and one is cut to.
-_GAP, _FOLDED, _LEAST_CUT = 2, 12, 8
+GAP, _FOLDED, _LEAST_CUT = 2, 12, 8
 
 
 def safe(text: object) -> str:
@@ -222,11 +223,24 @@ def _widths(table: Table) -> list[int]:
     ]
 
 
-def _drawn(table: Table, width: int) -> RenderableType:
-    """As it fits into so many columns of a terminal."""
+def ruled(caption: Text | None = None) -> Drawing:
+    """An empty table of rich's: a line below the names of its columns, and no other."""
     from rich import box
     from rich.table import Table as Drawing
 
+    return Drawing(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, GAP - 1, 0, 0),  # the box is one more
+        header_style="bold",
+        caption=caption,
+        caption_justify="left",
+    )
+
+
+def _drawn(table: Table, width: int) -> RenderableType:
+    """As it fits into so many columns of a terminal."""
     widths = dict(zip(table.columns, _widths(table), strict=True))
     others = [name for name in table.columns if name != table.cut]
     least = sum(
@@ -234,18 +248,10 @@ def _drawn(table: Table, width: int) -> RenderableType:
         for at, name in enumerate(table.columns)
         if name in others
     )
-    if table.rows and least + _GAP * (len(others) - 1) > width:
+    if table.rows and least + GAP * (len(others) - 1) > width:
         return _paragraphs(table)
-    left = width - sum(widths[name] + _GAP for name in others)
-    drawing = Drawing(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, _GAP - 1, 0, 0),  # the box is one more
-        header_style="bold",
-        caption=Text(safe(table.caption), "italic") if table.caption else None,
-        caption_justify="left",
-    )
+    left = width - sum(widths[name] + GAP for name in others)
+    drawing = ruled(Text(safe(table.caption), "italic") if table.caption else None)
     shown = []
     for at, name in enumerate(table.columns):
         if name == table.cut and left < min(_LEAST_CUT, widths[name]):

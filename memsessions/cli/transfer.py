@@ -16,11 +16,11 @@ import orjson
 from ..errors import InvalidValue
 from ..operating import app_names
 from ..transfer import check_importable, export_sessions, import_sessions
+from ..wording import number
 from .files import replacing
 from .frame import Frame, NotFound, command, complete_app
 from .interrupts import stoppable
 from .output import Table, Tell, to_json
-from .wording import number
 
 # What comes through a pipe is kept in memory up to this size, and in a file of the system's beyond.
 _SPOOLED_BYTES = 16 * 1024 * 1024

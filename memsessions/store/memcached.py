@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import ssl
 import time
 import weakref
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from .. import forks
@@ -136,17 +137,8 @@ class MemcachedStore:
         yield answers
 
     def keys(self, prefix: bytes) -> Generator[Keys, None, None]:
-        pool = self._pool
-        connection, _reused = self._acquire(self.deadline(), check=True)
-        try:
+        with self._lent(self.deadline()) as connection:
             yield from dumped(connection, prefix, self.deadline)
-            connection.check_end()
-        except BaseException as error:
-            # Also when the caller stops asking, and the rest of the dump is on its way.
-            self._discard(connection)
-            self._raise_translated(error)
-            raise
-        pool.put(connection)
 
     @property
     def protection(self) -> Protection:
@@ -155,17 +147,9 @@ class MemcachedStore:
         return Protection(context is not None, verified, self._username is not None)
 
     def stats(self, of: str = "") -> dict[str, str]:
-        pool, deadline = self._pool, self.deadline()
-        connection, _reused = self._acquire(deadline, check=True)
-        try:
-            stats = connection.stats(deadline, of)
-            connection.check_end()
-        except BaseException as error:
-            self._discard(connection)
-            self._raise_translated(error)
-            raise
-        pool.put(connection)
-        return stats
+        deadline = self.deadline()
+        with self._lent(deadline) as connection:
+            return connection.stats(deadline, of)
 
     def connections(self) -> Connections:
         # Counted without a lock: one that opens or closes at this moment may be there or not.
@@ -190,6 +174,21 @@ class MemcachedStore:
                 return connection, True
             self._discard(connection)
         return self._connect(deadline), False
+
+    @contextlib.contextmanager
+    def _lent(self, deadline: float) -> Iterator[Connection]:
+        """A connection for what is neither a batch nor a stream of them, and reads all that it asks for."""
+        pool = self._pool
+        connection, _reused = self._acquire(deadline, check=True)
+        try:
+            yield connection
+            connection.check_end()
+        except BaseException as error:
+            # Also when the caller stops asking, and the rest of a dump is on its way.
+            self._discard(connection)
+            self._raise_translated(error)
+            raise
+        pool.put(connection)
 
     def _take(self) -> Connection | None:
         try:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from memsessions.cli import output
 from memsessions.cli.output import Output, Table, safe, styled, to_json
-from memsessions.cli.wording import number, span
+from memsessions.wording import number, span
 
 
 @settings(max_examples=50, deadline=None)

@@ -16,13 +16,13 @@ from ...client import SessionsClient
 from ...environment import from_environment
 from ...errors import ConfigurationError, StoreError
 from ...operating import on_each_server
+from ...wording import number, span
 from .. import codes
 from ..files import replacing
 from ..frame import Frame, command
 from ..interrupts import stoppable
 from ..options import Seconds
 from ..output import Output, complain
-from ..wording import number, span
 from . import report
 from .measuring import measure, planned
 from .workload import CONNECT_TIMEOUT_S, EACH_USERS, TIMEOUT_S, Load, Workload

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ... import signals
 from ...errors import ConfigurationError
+from ...percentiles import percentile
 
 #: One call: answers False, and is not counted, where there is nothing left to call.
 Call = Callable[[], bool]
@@ -53,7 +54,7 @@ class Measured:
     def percentiles_ms(self, *parts: float) -> list[float]:
         """For each of these parts of all calls, the time that they took at most, in milliseconds. Exact."""
         times = sorted(self.times)
-        return [times[max(0, math.ceil(part * len(times)) - 1)] / 1e6 for part in parts]
+        return [percentile(times, part) / 1e6 for part in parts]
 
     def in_calls_of(self, other: Measured) -> float:
         """How many calls of another case could be made in the time of one: the median over the rounds."""

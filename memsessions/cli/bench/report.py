@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from ...wording import number
 from ..output import Table
-from ..wording import number
 from .measuring import Measured, Plan
 from .workload import BARE, Load
 

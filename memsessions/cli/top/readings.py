@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
+
+from ... import percentiles
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ def _rounded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def percentile(ordered: Sequence[float], part: float) -> float | None:
-    """What such a part of some ordered numbers is within."""
-    return ordered[math.ceil(part * len(ordered)) - 1] if ordered else None
+    """The same as that of `percentiles`; None if there are no numbers."""
+    return percentiles.percentile(ordered, part) if ordered else None
 
 
 def rate(now: float | None, before: float | None, passed_s: float) -> float | None:

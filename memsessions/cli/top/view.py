@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ..output import Table, safe, styled
-from ..wording import number, span
+from ...wording import number, span
+from ..output import GAP, Table, ruled, safe, styled
 from .plots import PLOT_ROWS, plots
 from .readings import AppNow, Reading, ServerNow
 
@@ -19,7 +19,6 @@ T = TypeVar("T")
 
 # Worth a colour: so much of the memory is taken, of the reads so many found no session.
 _FULL, _ALMOST_FULL = 0.98, 0.9
-_GAP = 2
 _FEW_ROWS = 3
 #: What takes two rows of a table: the names of its columns, and a line.
 _HEAD_ROWS = 2
@@ -135,9 +134,9 @@ def _fitting(columns: Sequence[Column[T]], things: Sequence[T], width: int) -> l
     chosen = list(columns)
 
     def takes(column: Column[T]) -> int:
-        return max([len(column.name), *(column.cell(each).cell_len for each in things)]) + _GAP
+        return max([len(column.name), *(column.cell(each).cell_len for each in things)]) + GAP
 
-    while len(chosen) > 1 and sum(map(takes, chosen)) - _GAP > width:
+    while len(chosen) > 1 and sum(map(takes, chosen)) - GAP > width:
         least = max(chosen[1:], key=lambda column: (column.rank, chosen.index(column)))
         chosen.remove(least)
     return chosen
@@ -145,16 +144,7 @@ def _fitting(columns: Sequence[Column[T]], things: Sequence[T], width: int) -> l
 
 def _table(columns: Sequence[Column[T]], things: Sequence[T], width: int) -> RenderableType:
     """Each thing takes one row, whatever the width."""
-    from rich import box
-    from rich.table import Table as Drawing
-
-    drawing = Drawing(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, _GAP - 1, 0, 0),  # the box is one more
-        header_style="bold",
-    )
+    drawing = ruled()
     chosen = _fitting(columns, things, width)
     for column in chosen:
         justify = "left" if column.left else "right"
