@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 from . import forks
 from .errors import NoConnectionFree, StoreError, StoreUnavailable, UnsupportedServer
 from .logs import about
-from .store.operations import Batch, Keys, Store
+from .store.operations import Batch, Keys, Store, Visit, Visited
 
 _log = logging.getLogger(__name__)
 
@@ -157,6 +157,9 @@ class GuardedStore:
             raise
         self._breaker.succeeded()
         return answers
+
+    def visit(self, visit: Visit, deadline: float) -> Visited:
+        return self._through(partial(self._store.visit, visit, deadline))
 
     def stream(
         self, batches: Iterable[Batch], deadline: float | None = None

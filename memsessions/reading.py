@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import record, tokens
+from . import record
 from .errors import StoreDamaged, StoreFull
 from .keys import AppKeys
 from .listings import Listings
 from .meters import Meter
 from .record import Record
-from .store.operations import Add, Count, Delete, Item, Read, Store, Visit
+from .store.operations import Add, Count, Delete, Item, Read, Store
+from .tokens import hashed, token_life
 from .types import Session
 
 #: A counter at its beginning. It is wide enough to be counted up in place, for which a full server has room.
@@ -62,7 +63,7 @@ class SessionReader:
         visited = self._visit(token)
         if visited is None:
             return None
-        found, _, idle, reads, reads_left = visited
+        found, _, _, idle, reads, reads_left = visited
         try:
             return record.shown(found, reads, max(0, idle), reads_left - 1 if found[4] else None)
         except ValueError:
@@ -73,20 +74,22 @@ class SessionReader:
         visited = self._visit(token)
         if visited is None:
             return None
-        found, item, idle, reads, reads_left = visited
+        found, value, cas, idle, reads, reads_left = visited
         # Counting answers the bare number; where the counter is stored again, it must be as wide as it was.
         counter = Item(reads.ljust(len(FIRST)), reads_left, 0)
-        return self._held(Held(token, found, Item(*item), counter, idle))
+        item = Item(value, token_life(token).ttl + 1, int(cas))
+        return self._held(Held(token, found, item, counter, idle))
 
-    def _visit(self, token: str) -> tuple[Record, tuple[bytes, int, int], int, bytes, int] | None:
-        """Read, count and renew: the record, its item as it is now, the idle time, and the counter."""
-        deadline = self._store.deadline()
-        ttl, no_resave = tokens.token_life(token)
-        name = tokens.hashed(token)
-        key, counter, touch = self._keys.sessions + name, self._keys.reads + name, ttl + 1
-        visit = Visit(key, counter, touch, None if no_resave else 2 * touch)
+    def _visit(self, token: str) -> tuple[Record, bytes, bytes | int, int, bytes, int] | None:
+        """Read, count and renew: the record, its value and unique, the idle time, and the counter."""
+        store = self._store
+        deadline = store.deadline()
+        ttl, no_resave = token_life(token)
+        name, keys, touch = hashed(token), self._keys, ttl + 1
+        key, counter = keys.sessions + name, keys.reads + name
+        visit = key, touch, counter, None if no_resave else 2 * touch
         try:
-            ((value, left, cas, reads, reads_left),) = self._run((visit,), repeatable=True, deadline=deadline)
+            value, left, cas, reads, reads_left = store.visit(visit, deadline)
         except StoreFull:
             item, counted = self._uncounted(key, counter, touch, deadline)
             value, left, cas = (None, 0, 0) if item is None else item
@@ -99,17 +102,20 @@ class SessionReader:
             reads, reads_left = None if no_resave else self._recount(key, counter, touch, deadline), 2 * touch
             if reads is None:
                 return None
-        found = self._decoded(value)
+        try:
+            found = record.decode(value)
+        except ValueError as error:
+            raise StoreDamaged(store.server, str(error)) from None
         if left < touch:
             self._listings.keep(found, name, touch - left, deadline)
-        return found, (value, touch, cas), touch - left, reads, reads_left
+        return found, value, cas, touch - left, reads, reads_left
 
     def exists(self, token: str) -> bool:
         """Whether there is such a session, which is neither counted nor renewed. One round trip."""
-        name = tokens.hashed(token)
+        name = hashed(token)
         both = (Read(self._keys.sessions + name), Read(self._keys.reads + name))
         item, counter = self._run(both, repeatable=True)
-        return item is not None and (counter is not None or not tokens.token_life(token).no_resave)
+        return item is not None and (counter is not None or not token_life(token).no_resave)
 
     def _uncounted(
         self, key: bytes, counter: bytes, touch: int, deadline: float

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .operations import Batch
+from .operations import Batch, Count, Read, Visit, Visited
 from .sockets import Broken, DeadlinePassed, waits
-from .wire import Limit, ProtocolError, decode, encode, reply_limit
+from .wire import Limit, ProtocolError, decode, decode_visit, encode, encode_visit, reply_limit
 
 #: The first memcached whose meta commands do what the wire protocol here relies on.
 OLDEST_VERSION = (1, 6, 18)
@@ -29,6 +29,7 @@ _TLS_RECORD_BYTES = 16 * 1024
 _UNREAD_BYTES = 1 << 30  # a whole batch of the largest items, sent before another, stays below it
 _VERSION = re.compile(rb"VERSION (\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)[!-~]*\r\n")
 UNAUTHENTICATED = b"CLIENT_ERROR unauthenticated"
+_VISIT = (Read(b""), Count(b""))  # what a visit's reply can be as long as that of
 _TIME = re.compile(rb"STAT time (\d{1,15})\r\n")
 
 
@@ -143,6 +144,15 @@ class Connection:
         self.check_end()
         return answers
 
+    def visit(self, visit: Visit, item_bytes: int, deadline: float) -> Visited:
+        """The same for the most frequent of all batches."""
+        tail, fence = next(self._fences)
+        self._post(encode_visit(visit, self.server_time) + tail, _VISIT, deadline, item_bytes)
+        answer = decode_visit(visit, self._reply(_VISIT, fence, item_bytes, deadline))
+        if self._rest:
+            self.check_end()
+        return answer
+
     def check_end(self) -> None:
         """That nothing came after the reply."""
         if self._rest:
@@ -166,22 +176,29 @@ class Connection:
                 self._write(encode((op,), self.server_time), deadline, most)
             self._write(tail, deadline, most)
             return fence
+        self._post(request, batch, deadline, item_bytes)
+        return fence
+
+    def receive(self, batch: Batch, fence: bytes, item_bytes: int, deadline: float) -> list[Any]:
+        """The answers of the batch whose fence this is; a batch that was sent after it stays pending."""
+        return decode(batch, self._reply(batch, fence, item_bytes, deadline))
+
+    def _post(self, request: bytes, batch: Batch, deadline: float, item_bytes: int | None) -> None:
         try:
             sent = self.sock.send(request)
         except _WOULD_BLOCK:
             sent = 0
         if sent < len(request):
             self._write(request[sent:], deadline, _most_unread(batch, item_bytes))
-        return fence
 
-    def receive(self, batch: Batch, fence: bytes, item_bytes: int, deadline: float) -> list[Any]:
-        """The answers of the batch whose fence this is; a batch that was sent after it stays pending."""
+    def _reply(self, batch: Batch, fence: bytes, item_bytes: int, deadline: float) -> bytes:
+        """What came before the fence."""
         data = self._rest or self._chunk(deadline, _REPLY_BYTES)
         if data.endswith(fence):
             self._rest = b""
         else:  # rarely: a reply in several pieces, or two replies in one
             data = self._read_until(fence, data, reply_limit(batch, item_bytes), deadline)
-        return decode(batch, data[: -len(fence)])
+        return data[: -len(fence)]
 
     def stats(self, deadline: float, of: str = "") -> dict[str, str]:
         """What the server says of itself, or `of` a part of it."""

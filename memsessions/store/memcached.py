@@ -7,8 +7,8 @@ import contextlib
 import ssl
 import time
 import weakref
-from collections.abc import Generator, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, TypeVar
 
 from .. import forks
 from ..errors import (
@@ -22,10 +22,13 @@ from ..errors import (
 )
 from .connection import OLDEST_VERSION, Connection, TooOld
 from .dump import Busy, Forbidden, dumped
-from .operations import Batch, Connections, Keys, Protection
+from .operations import Batch, Connections, Keys, Protection, Visit, Visited
 from .pool import Pool, SharedPool
 from .sockets import Broken, DeadlinePassed, NoneFree, is_from_network
 from .wire import ProtocolError, Refused
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 
 class MemcachedStore:
@@ -77,11 +80,19 @@ class MemcachedStore:
     def run(self, batch: Batch, *, repeatable: bool = False, deadline: float | None = None) -> list[Any]:
         if deadline is None:
             deadline = time.monotonic() + self._timeout_s
+        return self._ask(Connection.exchange, batch, repeatable, deadline)
+
+    def visit(self, visit: Visit, deadline: float) -> Visited:
+        return self._ask(Connection.visit, visit, True, deadline)
+
+    def _ask(
+        self, exchange: Callable[[Connection, A, int, float], R], asked: A, repeatable: bool, deadline: float
+    ) -> R:
         pool = self._pool  # a fork in the middle of this call gives the child another one
         # What may be repeated finds out by itself that a connection is gone.
-        connection, reused = self._acquire(deadline, check=not repeatable)
+        connection, reused = self._acquire(deadline, not repeatable)
         try:
-            answers = connection.exchange(batch, self._item_bytes, deadline)
+            answer = exchange(connection, asked, self._item_bytes, deadline)
         except Refused as refusal:
             # Its reply was whole and verified: the connection is as good as before.
             pool.put(connection)
@@ -93,17 +104,17 @@ class MemcachedStore:
                 raise
         else:
             pool.put(connection)
-            return answers
+            return answer
         # The connection was idle for a while, and the server or something on the way had forgotten it.
         connection = self._connect(deadline)
         try:
-            answers = connection.exchange(batch, self._item_bytes, deadline)
+            answer = exchange(connection, asked, self._item_bytes, deadline)
         except BaseException as error:
             self._discard(connection)
             self._raise_translated(error)
             raise
         pool.put(connection)
-        return answers
+        return answer
 
     def stream(
         self, batches: Iterable[Batch], deadline: float | None = None
@@ -165,7 +176,14 @@ class MemcachedStore:
 
     def _acquire(self, deadline: float, check: bool) -> tuple[Connection, bool]:
         """A connection, and whether it was used before; with a check, one that the server has not ended."""
-        while (connection := self._take()) is not None:
+        while True:
+            try:
+                connection = self._pool.take()
+            except Broken as error:  # a shared pool has its limit
+                self._raise_translated(error)
+                raise
+            if connection is None:
+                return self._connect(deadline), False
             if not check and connection.greeted and connection.lender is None:
                 return connection, True
             if connection.is_clean():
@@ -173,7 +191,6 @@ class MemcachedStore:
                     self._greet(connection, deadline)
                 return connection, True
             self._discard(connection)
-        return self._connect(deadline), False
 
     @contextlib.contextmanager
     def _lent(self, deadline: float) -> Iterator[Connection]:
@@ -189,13 +206,6 @@ class MemcachedStore:
             self._raise_translated(error)
             raise
         pool.put(connection)
-
-    def _take(self) -> Connection | None:
-        try:
-            return self._pool.take()
-        except Broken as error:  # a shared pool has its limit
-            self._raise_translated(error)
-            raise
 
     def _connect(self, deadline: float) -> Connection:
         while True:

@@ -49,6 +49,10 @@ _SWEEP_S = 10
 _KEYS_EACH = 1_000
 
 
+# In place of an item's value, life and unique.
+_NO_ITEM: tuple[None, int, int] = None, 0, 0
+
+
 class _Entry(NamedTuple):
     value: bytes
     ends: int | None  # on the store's clock
@@ -109,6 +113,19 @@ class MemoryStore:
             refused.answers = answers
             raise refused
         return answers
+
+    def visit(self, visit: Visit, deadline: float) -> Visited:  # noqa: ARG002
+        key, touch, counter, touch_counter = visit
+        with self._lock:
+            now = int(self._clock())
+            if now >= self._next_sweep:
+                self._sweep(now)
+            item = self._read_item(key, touch, now) or _NO_ITEM
+            count = self._count_item(counter, touch_counter, now)
+        value, left, cas = item
+        if count is None:
+            return value, left, cas, None, 0
+        return value, left, cas, count[0], count[1] if touch_counter is None else touch_counter
 
     def stream(
         self,
@@ -192,35 +209,32 @@ class MemoryStore:
     # ---------------------------------------------------------------------------------- operations
 
     def _read(self, op: Read, now: int) -> Item | None:
-        entry = self._live(op.key, now)
+        item = self._read_item(op.key, op.touch, now)
+        return item and Item(*item)
+
+    def _read_item(self, key: bytes, touch: int | None, now: int) -> tuple[bytes, int, int] | None:
+        entry = self._live(key, now)
         if entry is None:
             return None
-        if op.touch is not None:
-            self._entries[op.key] = entry._replace(ends=_ends(op.touch, now))
-        return Item(entry.value, _left(entry, now), entry.cas)
+        value, _, cas = entry
+        if touch is not None:
+            self._entries[key] = _Entry(value, _ends(touch, now), cas)
+        return value, _left(entry, now), cas
 
     def _count(self, op: Count, now: int) -> Item | None:
-        entry = self._live(op.key, now)
+        counted = self._count_item(op.key, op.touch, now)
+        return counted and Item(*counted)
+
+    def _count_item(self, key: bytes, touch: int | None, now: int) -> tuple[bytes, int, int] | None:
+        entry = self._live(key, now)
         if entry is None:
             return None
         try:
             value = b"%d" % (int(entry.value) + 1)
         except ValueError:
             raise StoreDamaged(self.server, "what is to be counted is no number") from None
-        ends = entry.ends if op.touch is None else _ends(op.touch, now)
-        self._write(op.key, value, ends, now)
-        return Item(value, _left(entry, now), 0)
-
-    def _visit(self, op: Visit, now: int) -> Visited:
-        item = self._read(Read(op.key, op.touch), now)
-        count = self._count(Count(op.counter, op.touch_counter), now)
-        return (
-            None if item is None else item.value,
-            0 if item is None else item.left,
-            0 if item is None else item.cas,
-            None if count is None else count.value,
-            0 if count is None else count.left,
-        )
+        self._write(key, value, entry.ends if touch is None else _ends(touch, now), now)
+        return value, _left(entry, now), 0
 
     def _add(self, op: Add, now: int) -> bool:
         if self._live(op.key, now) is not None:
@@ -278,7 +292,6 @@ class MemoryStore:
 _RUN: dict[type, Callable[[MemoryStore, Any, int], Any]] = {
     Read: MemoryStore._read,  # noqa: SLF001
     Count: MemoryStore._count,  # noqa: SLF001
-    Visit: MemoryStore._visit,  # noqa: SLF001
     Add: MemoryStore._add,  # noqa: SLF001
     Append: MemoryStore._append,  # noqa: SLF001
     Swap: MemoryStore._swap,  # noqa: SLF001

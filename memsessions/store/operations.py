@@ -44,23 +44,6 @@ class Count(NamedTuple):
     touch: int | None = None
 
 
-class Visit(NamedTuple):
-    """`Read(key, touch)` and then `Count(counter, touch_counter)`, as one: the most frequent thing there is.
-
-    Answers `(value, left, cas, count, count_left)`; the value is None if there is no item, and the count if
-    there is no counter.
-    """
-
-    key: bytes
-    counter: bytes
-    touch: int
-    touch_counter: int | None
-
-
-#: What `Visit` answers.
-Visited = tuple["bytes | None", int, int, "bytes | None", int]
-
-
 class Add(NamedTuple):
     """Store an item unless one is there. Answers whether it was stored."""
 
@@ -131,20 +114,15 @@ class DeleteMany(NamedTuple):
 
 
 Operation = (
-    Read
-    | Count
-    | Visit
-    | Add
-    | Append
-    | Swap
-    | Delete
-    | ReadMany
-    | PeekMany
-    | LeftMany
-    | SizeMany
-    | DeleteMany
+    Read | Count | Add | Append | Swap | Delete | ReadMany | PeekMany | LeftMany | SizeMany | DeleteMany
 )
 Batch = Sequence[Operation]
+
+#: `(key, touch, counter, touch_counter)`: `Read(key, touch)` and then `Count(counter, touch_counter)`.
+Visit = tuple[bytes, int, bytes, "int | None"]
+#: `(value, left, cas, count, count_left)`, of both. The value is None if there is no item, and the count if
+#: there is no counter. The `cas` can be digits yet, as few want it; `count_left` is the counter's life since.
+Visited = tuple["bytes | None", int, "bytes | int", "bytes | None", int]
 
 
 class Keys(NamedTuple):
@@ -201,6 +179,12 @@ class Store(Protocol):
         A batch that is `repeatable` may be sent a second time if a connection broke before its reply.
         Raises `StoreUnavailable` when there is no whole and valid answer in time; `StoreFull` or
         `ItemTooLarge` when a write was refused, after everything else in the batch was done.
+        """
+
+    def visit(self, visit: Visit, deadline: float) -> Visited:
+        """The most frequent batch there is, and so without a batch's costs. It is repeatable.
+
+        One round trip; raises as `run` does.
         """
 
     def stream(

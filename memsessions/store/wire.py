@@ -74,17 +74,6 @@ def _encode_count(op: Count, clock: Clock) -> bytes:
     return b"ma %b v t\r\n" % key if touch is None else b"ma %b v t T%d\r\n" % (key, _expiry(touch, clock))
 
 
-def _encode_visit(op: Visit, clock: Clock) -> bytes:
-    key, counter, touch, touch_counter = op
-    if touch > _LONGEST_RELATIVE_S:
-        touch = _expiry(touch, clock)
-    if touch_counter is None:
-        return b"mg %b v t c T%d\r\nma %b v t\r\n" % (key, touch, counter)
-    if touch_counter > _LONGEST_RELATIVE_S:
-        touch_counter = _expiry(touch_counter, clock)
-    return b"mg %b v t c T%d\r\nma %b v t T%d\r\n" % (key, touch, counter, touch_counter)
-
-
 def _encode_add(op: Add, clock: Clock) -> bytes:
     return b"add %b 0 %d %d\r\n%b\r\n" % (op.key, _expiry(op.life, clock), len(op.value), op.value)
 
@@ -116,7 +105,6 @@ def _encode_many(head: bytes, tail: bytes) -> Callable[[Any, Clock], bytes]:
 _ENCODERS: dict[type, Callable[[Any, Clock], bytes]] = {
     Read: _encode_read,
     Count: _encode_count,
-    Visit: _encode_visit,
     Add: _encode_add,
     Append: _encode_append,
     Swap: _encode_swap,
@@ -134,6 +122,18 @@ def encode(batch: Batch, clock: Clock) -> bytes:
     if len(batch) == 1:
         return _ENCODERS[type(batch[0])](batch[0], clock)
     return b"".join([_ENCODERS[type(op)](op, clock) for op in batch])
+
+
+def encode_visit(visit: Visit, clock: Clock) -> bytes:
+    """The request for a visit. What the counter has left is asked for only if it stays."""
+    key, touch, counter, touch_counter = visit
+    if touch > _LONGEST_RELATIVE_S:
+        touch = _expiry(touch, clock)
+    if touch_counter is None:
+        return b"mg %b v t c T%d\r\nma %b v t\r\n" % (key, touch, counter)
+    if touch_counter > _LONGEST_RELATIVE_S:
+        touch_counter = _expiry(touch_counter, clock)
+    return b"mg %b v t c T%d\r\nma %b v T%d\r\n" % (key, touch, counter, touch_counter)
 
 
 # ----------------------------------------------------------------------------------------- replies
@@ -155,26 +155,6 @@ def _item(lines: _Lines, _op: Any = None) -> Item | None:
     if head in (b"EN", b"NF"):
         return None
     raise _unexpected(head)
-
-
-def _visit(lines: _Lines, _op: Any) -> Visited:
-    value = count = None
-    left, cas, count_left = b"t0", b"c0", b"t0"
-    head = next(lines)
-    if head != b"EN":
-        mark, size, left, cas = head.split()
-        value = next(lines)
-        if mark != b"VA" or len(value) != int(size):
-            raise _unexpected(head)
-    head = next(lines)
-    if head != b"NF":
-        if not head.startswith(b"VA "):
-            raise _unexpected(head)
-        _, size, count_left = head.split()
-        count = next(lines)
-        if len(count) != int(size):
-            raise _unexpected(head)
-    return value, int(left[1:]), int(cas[1:]), count, int(count_left[1:])
 
 
 def _word(answers: dict[bytes, Any]) -> Callable[[_Lines, Any], Any]:
@@ -239,7 +219,6 @@ _gone = _word({b"HD": True, b"NF": False})
 _PARSERS: dict[type, Callable[[_Lines, Any], Any]] = {
     Read: _item,
     Count: _item,
-    Visit: _visit,
     Add: _stored,
     Append: _stored,
     Swap: _word({b"STORED": Outcome.DONE, b"NOT_FOUND": Outcome.MISSING, b"EXISTS": Outcome.CHANGED}),
@@ -276,6 +255,42 @@ def decode(batch: Batch, data: bytes) -> list[Any]:
     return answers
 
 
+def decode_visit(visit: Visit, data: bytes) -> Visited:
+    """The answer in a whole reply to a visit. Raises as `decode` does."""
+    value = count = None
+    left, cas, count_left = 0, b"0", visit[3] or 0
+    lines = data.split(b"\r\n")
+    try:
+        head = lines[0]
+        if head == b"EN":
+            at = 1
+        else:
+            mark, size, its_left, its_cas = head.split()
+            value, at = lines[1], 2
+            left, cas = int(its_left[1:]), its_cas[1:]
+            if mark != b"VA" or len(value) != int(size) or not cas.isdigit():
+                raise _unexpected(head)
+        head = lines[at]
+        if head == b"NF":
+            count_left = 0
+            at += 1
+        else:
+            if visit[3] is None:
+                mark, size, its_left = head.split()
+                count_left = int(its_left[1:])
+            else:
+                mark, size = head.split()
+            count = lines[at + 1]
+            at += 2
+            if mark != b"VA" or len(count) != int(size):
+                raise _unexpected(head)
+    except (IndexError, ValueError):
+        raise _unexpected(head) from None
+    if len(lines) != at + 1 or lines[at]:
+        raise ProtocolError("the reply is longer than what was asked for")
+    return value, left, cas, count, count_left
+
+
 # A head, a value of the longest kind, and the line's end; heads are below 64 bytes.
 _LINE_BYTES = 128
 
@@ -293,9 +308,9 @@ def reply_limit(batch: Batch, item_bytes: int) -> Limit:
     total_bytes = _LINE_BYTES
     lines = 1
     for op in batch:
-        if isinstance(op, (Read, Count, Visit)):
-            total_bytes += 3 * _LINE_BYTES + item_bytes
-            lines += 4
+        if isinstance(op, (Read, Count)):
+            total_bytes += _LINE_BYTES + item_bytes
+            lines += 2
         elif isinstance(op, (ReadMany, PeekMany)):
             total_bytes += len(op.names) * (_LINE_BYTES + item_bytes)
             lines += len(op.names) * 2

@@ -31,7 +31,6 @@ from memsessions.store.operations import (
     SizeMany,
     Store,
     Swap,
-    Visit,
 )
 
 from ..conftest import InMemory, OnMemcached, Where
@@ -99,11 +98,10 @@ CASES = {
             LeftMany(k, (b"1",)),
             SizeMany(k, (b"1",)),
             DeleteMany(k, (b"1",)),
-            Visit(k, k, 9, 9),
         ),
         [
             *(None, None, None, None, False, Outcome.MISSING, Outcome.MISSING, Outcome.MISSING),
-            *([None], [None], [None], [None], [False], (None, 0, None, 0)),
+            *([None], [None], [None], [None], [False]),
         ],
     ),
     "an item that was added is there": Case(lambda k: (Add(k, b"v", 100), Read(k)), [True, (b"v", 100)]),
@@ -138,26 +136,6 @@ CASES = {
     ),
     "a count can renew the life": Case(
         lambda k: (Add(k, b"1", 100), Count(k, 60), Read(k)), [True, (b"2", 100), (b"2", 60)]
-    ),
-    "a visit reads and renews one item, and counts and renews another": Case(
-        lambda k: (
-            *(Add(k, b"v", 100), Add(k + b"n", b"1", 90)),
-            *(Visit(k, k + b"n", 60, 70), ReadMany(k, (b"", b"n"))),
-        ),
-        [True, True, (b"v", 100, b"2", 90), [(b"v", 60), (b"2", 70)]],
-    ),
-    "a visit can leave the counter its life": Case(
-        lambda k: (
-            *(Add(k, b"v", 100), Add(k + b"n", b"1", 90)),
-            *(Visit(k, k + b"n", 60, None), ReadMany(k, (b"", b"n"))),
-        ),
-        [True, True, (b"v", 100, b"2", 90), [(b"v", 60), (b"2", 90)]],
-    ),
-    "a visit of an item without a counter": Case(
-        lambda k: (Add(k, b"v", 100), Visit(k, k + b"n", 60, 70)), [True, (b"v", 100, None, 0)]
-    ),
-    "a visit of a counter without an item": Case(
-        lambda k: (Add(k, b"1", FOREVER), Visit(k + b"none", k, 60, 70)), [True, (None, 0, b"2", -1)]
     ),
     "an append adds to the end and leaves the life": Case(
         lambda k: (Add(k, b"ab", 100), Append(k, b"cd"), Append(k, b""), Read(k)),
@@ -200,9 +178,6 @@ CASES = {
 def shown(answer: Any) -> Any:
     if isinstance(answer, Item):
         return answer.value, answer.left
-    if isinstance(answer, tuple) and len(answer) == 5:  # of a visit
-        value, left, _cas, count, count_left = answer
-        return value, left, count, count_left
     return [shown(one) for one in answer] if isinstance(answer, list) else answer
 
 
@@ -249,13 +224,6 @@ def test_a_swap_replaces_what_was_read(store: Store, root: bytes) -> None:
     assert outcome is Outcome.DONE
     assert item.value == b"w"
     assert item.left in (59, 60)
-
-
-def test_what_a_visit_read_can_be_swapped(store: Store, root: bytes) -> None:
-    store.run((Add(root, b"v", 100),))
-    ((value, _left, cas, _count, _count_left),) = store.run((Visit(root, root + b"n", 60, 70),))
-    assert (value, cas) == (b"v", cas_of(store, root))
-    assert store.run((Swap(root, b"w", 60, cas),)) == [Outcome.DONE]
 
 
 CHANGES: dict[str, Callable[[bytes], Batch]] = {
@@ -536,7 +504,6 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
     st.builds(lambda k, t: lambda p, _c: Read(p + k, t), KEYS, TOUCHES),
     # Without a touch: where memcached cannot count in place, it forgets that.
     st.builds(lambda k: lambda p, _c: Count(p + k), KEYS),
-    st.builds(lambda k, n, t: lambda p, _c: Visit(p + k, p + n, t, None), KEYS, KEYS, LIVES),
     st.builds(lambda k, v, life: lambda p, _c: Add(p + k, v, life), KEYS, NUMBERS, LIVES),
     st.builds(lambda k, v: lambda p, _c: Append(p + k, v), KEYS, NUMBERS),
     st.builds(

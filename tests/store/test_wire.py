@@ -25,9 +25,8 @@ from memsessions.store.operations import (
     ReadMany,
     SizeMany,
     Swap,
-    Visit,
 )
-from memsessions.store.wire import ProtocolError, Refused, decode, encode, reply_limit
+from memsessions.store.wire import ProtocolError, Refused, decode, encode, encode_visit, reply_limit
 
 from ..support.memcached import Memcached
 
@@ -55,8 +54,6 @@ def no_clock() -> int:
         (Read(b"k", 0), b"mg k v t c T0\r\n"),
         (Count(b"k"), b"ma k v t\r\n"),
         (Count(b"k", 60), b"ma k v t T60\r\n"),
-        (Visit(b"k", b"n", 60, 70), b"mg k v t c T60\r\nma n v t T70\r\n"),
-        (Visit(b"k", b"n", 60, None), b"mg k v t c T60\r\nma n v t\r\n"),
         (Add(b"k", b"ab", 60), b"add k 0 60 2\r\nab\r\n"),
         (Add(b"k", b"", 0), b"add k 0 0 0\r\n\r\n"),
         (Append(b"k", b"abc"), b"append k 0 0 3\r\nabc\r\n"),
@@ -83,14 +80,13 @@ def test_a_batch_is_its_requests_one_after_the_other() -> None:
 
 @pytest.mark.parametrize("life", [DAYS_30 + 1, 365 * 24 * 3600, 10 * 366 * 24 * 3600])
 def test_a_life_of_more_than_30_days_is_sent_as_a_date(life: int) -> None:
-    batch = (
-        *(Read(b"k", life), Count(b"k", life), Visit(b"k", b"n", life, life)),
-        *(Add(b"k", b"v", life), Swap(b"k", b"v", life, 1)),
-    )
-    expiries = (NOW + life,) * 6
+    batch = (Read(b"k", life), Count(b"k", life), Add(b"k", b"v", life), Swap(b"k", b"v", life, 1))
     assert encode(batch, clock) == (
-        b"mg k v t c T%d\r\nma k v t T%d\r\nmg k v t c T%d\r\nma n v t T%d\r\n"
-        b"add k 0 %d 1\r\nv\r\ncas k 0 %d 1 1\r\nv\r\n" % expiries
+        b"mg k v t c T%d\r\nma k v t T%d\r\n"
+        b"add k 0 %d 1\r\nv\r\ncas k 0 %d 1 1\r\nv\r\n" % ((NOW + life,) * 4)
+    )
+    assert encode_visit((b"k", life, b"n", life), clock) == b"mg k v t c T%d\r\nma n v T%d\r\n" % (
+        (NOW + life,) * 2
     )
 
 
@@ -111,11 +107,6 @@ def test_a_life_of_30_days_is_sent_as_it_is() -> None:
         (Read(b"k"), b"EN\r\n", None),
         (Count(b"k"), b"VA 2 t60\r\n10\r\n", Item(b"10", 60, 0)),
         (Count(b"k"), b"NF\r\n", None),
-        (Visit(b"k", b"n", 9, 9), b"VA 2 t60 c7\r\nab\r\nVA 1 t5\r\n7\r\n", (b"ab", 60, 7, b"7", 5)),
-        (Visit(b"k", b"n", 9, 9), b"VA 0 t-1 c7\r\n\r\nVA 1 t-1\r\n7\r\n", (b"", -1, 7, b"7", -1)),
-        (Visit(b"k", b"n", 9, 9), b"EN\r\nVA 1 t5\r\n7\r\n", (None, 0, 0, b"7", 5)),
-        (Visit(b"k", b"n", 9, 9), b"VA 2 t60 c7\r\nab\r\nNF\r\n", (b"ab", 60, 7, None, 0)),
-        (Visit(b"k", b"n", 9, 9), b"EN\r\nNF\r\n", (None, 0, 0, None, 0)),
         (Add(b"k", b"", 0), b"STORED\r\n", True),
         (Add(b"k", b"", 0), b"NOT_STORED\r\n", False),
         (Append(b"k", b""), b"STORED\r\n", True),
@@ -143,7 +134,6 @@ def test_each_operation_understands_its_replies(op: Operation, reply: bytes, ans
 ALL: Batch = (
     Read(b"k"),
     Count(b"n"),
-    Visit(b"k", b"n", 9, 9),
     Add(b"k", b"v", 0),
     Append(b"k", b"v"),
     Swap(b"k", b"v", 0, 1),
@@ -156,37 +146,37 @@ ALL: Batch = (
 )
 
 
-@pytest.mark.parametrize("op", ALL, ids=repr)
-@pytest.mark.parametrize(
-    "reply",
-    [
-        b"",
-        b"\r\n",
-        b"ERROR\r\n",
-        b"SERVER_ERROR busy\r\n",
-        b"CLIENT_ERROR bad data chunk\r\n",
-        b"VA\r\n",
-        b"VA 2\r\nab\r\n",
-        b"VA x t1 c1\r\nab\r\n",
-        b"VA 3 t1 c1\r\nab\r\n",
-        b"VA 1 t1 c1\r\nab\r\n",
-        b"VA -2 t1 c1\r\nab\r\n",
-        b"VA 2 tx c1\r\nab\r\n",
-        b"VA 2 t1 cx\r\nab\r\n",
-        b"VA 2 t1 c1\nab\n",
-        b"VALUE k 0 2\r\nab\r\nEND\r\n",
-        b"HD x\r\nHD x\r\n",
-        b"HD t\r\nHD t\r\n",
-        b"HD tx\r\nHD sx\r\n",
-        b"hd\r\nhd\r\n",
-        b"HD \r\nHD \r\n",
-        b"stored\r\n",
-        b"STORED",
-        b"MN\r\nMN\r\n",
-        b"\xff\xfe\r\n\x00\r\n",
-        b"VA 2 t" + b"9" * 5000 + b" c1\r\nab\r\n",
-    ],
+INVALID = (
+    b"",
+    b"\r\n",
+    b"ERROR\r\n",
+    b"SERVER_ERROR busy\r\n",
+    b"CLIENT_ERROR bad data chunk\r\n",
+    b"VA\r\n",
+    b"VA 2\r\nab\r\n",
+    b"VA x t1 c1\r\nab\r\n",
+    b"VA 3 t1 c1\r\nab\r\n",
+    b"VA 1 t1 c1\r\nab\r\n",
+    b"VA -2 t1 c1\r\nab\r\n",
+    b"VA 2 tx c1\r\nab\r\n",
+    b"VA 2 t1 cx\r\nab\r\n",
+    b"VA 2 t1 c1\nab\n",
+    b"VALUE k 0 2\r\nab\r\nEND\r\n",
+    b"HD x\r\nHD x\r\n",
+    b"HD t\r\nHD t\r\n",
+    b"HD tx\r\nHD sx\r\n",
+    b"hd\r\nhd\r\n",
+    b"HD \r\nHD \r\n",
+    b"stored\r\n",
+    b"STORED",
+    b"MN\r\nMN\r\n",
+    b"\xff\xfe\r\n\x00\r\n",
+    b"VA 2 t" + b"9" * 5000 + b" c1\r\nab\r\n",
 )
+
+
+@pytest.mark.parametrize("op", ALL, ids=repr)
+@pytest.mark.parametrize("reply", INVALID)
 def test_a_reply_that_memcached_does_not_give_is_a_protocol_error(op: Operation, reply: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode((op,), reply)
@@ -271,9 +261,6 @@ def real_exchange(memcached: Memcached) -> tuple[Batch, bytes]:
         Append(root + b"none", b"more"),
         Read(root + b"v", 50),
         Read(root + b"none"),
-        Visit(root + b"v", root + b"n", 70, 80),
-        Visit(root + b"none", root + b"n", 70, None),
-        Visit(root + b"none", root + b"none", 70, 80),
         Swap(root + b"v", b"x", 60, 1),
         Swap(root + b"none", b"x", 60, 1),
         ReadMany(root, (b"v", b"none", b"n")),
@@ -299,9 +286,6 @@ def is_answer(op: Operation, answer: Any) -> bool:
 
     if isinstance(op, (Read, Count)):
         return is_item(answer)
-    if isinstance(op, Visit):
-        value, left, cas, count, count_left = answer
-        return is_item((value or b"", left, cas)) and is_item((count or b"", count_left, 0))
     if isinstance(op, (Add, Append)):
         return isinstance(answer, bool)
     if isinstance(op, (Swap, Delete)):
@@ -335,12 +319,9 @@ def test_a_real_reply_is_understood(real_exchange: tuple[Batch, bytes]) -> None:
     assert all(map(is_answer, batch, answers))
     counted, value = answers[2], answers[7]
     assert (counted.value, value.value, value.left) == (b"10", b'["a",{"k":"v"}]more', -1)
-    assert [(seen, cas, count) for seen, _left, cas, count, _count_left in answers[9:12]] == [
-        *((value.value, value.cas, b"11"), (None, 0, b"12"), (None, 0, None))
-    ]
-    assert answers[12] is Outcome.CHANGED
-    peeked, lefts, sizes, *deletions = answers[15:]
-    assert peeked == [(value.value, lefts[0]), None, (b"12", lefts[2])]
+    assert answers[9] is Outcome.CHANGED
+    peeked, lefts, sizes, *deletions = answers[12:]
+    assert peeked == [(value.value, lefts[0]), None, (b"10", lefts[2])]
     assert sizes == [19, None, 2]
     assert deletions == [Outcome.CHANGED, [True, False], Outcome.DONE]
 
@@ -430,7 +411,7 @@ def test_the_limit_grows_with_what_is_asked_for_only(op: Operation) -> None:
     """By an item for each that is read, and by little else."""
     item_bytes = 10_000_000
     names = len(op.names) if isinstance(op, (ReadMany, PeekMany, LeftMany, SizeMany, DeleteMany)) else 1
-    items = names if isinstance(op, (Read, Count, Visit, ReadMany, PeekMany)) else 0
+    items = names if isinstance(op, (Read, Count, ReadMany, PeekMany)) else 0
     one, two = reply_limit((op,), item_bytes), reply_limit((op, op), item_bytes)
     assert 0 < two.total_bytes - one.total_bytes - items * item_bytes <= 1000 * names
     assert 0 < two.lines - one.lines <= 4 * names

@@ -22,6 +22,7 @@ from memsessions.store.operations import (
     Read,
     Store,
     Visit,
+    Visited,
 )
 
 W = TypeVar("W")
@@ -56,14 +57,15 @@ class Stepped:
 
     def _answer(self, op: Operation, deadline: float | None) -> Any:
         """The answer of an operation, of which each command is a step."""
-        if isinstance(op, Visit):
-            item = self._one(Read(op.key, op.touch), deadline)
-            count = self._one(Count(op.counter, op.touch_counter), deadline)
-            seen = (None, 0, 0) if item is None else item
-            return (*seen, None, 0) if count is None else (*seen, *count[:2])
         if isinstance(op, (DeleteMany, LeftMany, PeekMany)):
             return [self._one(type(op)(op.prefix, (name,)), deadline)[0] for name in op.names]
         return self._one(op, deadline)
+
+    def visit(self, visit: Visit, deadline: float) -> Visited:
+        key, touch, counter, touch_counter = visit
+        item, count = self.run((Read(key, touch), Count(counter, touch_counter)), deadline=deadline)
+        seen = (None, 0, 0) if item is None else item
+        return (*seen, None, 0) if count is None else (*seen, count.value, touch_counter or count.left)
 
     def _one(self, op: Operation, deadline: float | None) -> Any:
         self._step(op)
