@@ -50,13 +50,14 @@ def heading(label: str) -> Bar:
 def amounts(name: str, title: str, description: str, bars: Sequence[Bar], unit: str) -> bytes:
     """Bars as long as their figures, and paler up to the 95th percentile; ours in colour."""
     most = max(bar.p95 or bar.figure or 0.0 for bar in bars)
+    tailed = any(bar.p95 for bar in bars)
     chart = pygal.HorizontalStackedBar(
         **_looks(title, len(bars)),
         **_labels(bars),
-        x_title=f"{unit}: the median, and paler up to the 95th percentile",
+        x_title=f"{unit}: the median, and paler up to the 95th percentile" if tailed else unit,
         y_labels=_steps(most),
         range=(0, most),
-        formatter=lambda figure: f"{figure:,.4g}",
+        formatter=_whole,
     )
     for ours in (True, False):
         its = [bar if bar.ours is ours else heading("") for bar in reversed(bars)]
@@ -75,7 +76,9 @@ def times_faster(name: str, title: str, description: str, bars: Sequence[Bar]) -
         **_looks(title, len(bars)),
         **_labels(bars),
         x_title="times faster (a logarithmic scale); left of 1: slower",
-        y_labels=[label for label in labels if low / room <= label <= high * room],
+        y_labels=[
+            {"value": label, "label": f"{label:g}"} for label in labels if low / room <= label <= high * room
+        ],
         y_labels_major=[1],
         range=(low / room, high * room),
         logarithmic=True,
@@ -94,33 +97,32 @@ def lines(
     description: str,
     series: Mapping[str, Sequence[tuple[float, float]]],
     axes: tuple[str, str],
-    *,
-    logarithmic: bool = True,
 ) -> bytes:
-    """A line for each series through its points; both axes are logarithmic, or none is."""
-    across = sorted({x for points in series.values() for x, _ in points})
+    """A line for each series through its points, on logarithmic axes."""
     upwards = [y for points in series.values() for _, y in points]
-    scale: dict[str, Any] = {"y_labels": _steps(max(upwards)), "range": (0, max(upwards) * 1.05)}
-    if logarithmic:
-        powers = range(math.floor(math.log10(min(upwards))), math.ceil(math.log10(max(upwards))) + 1)
-        scale = {"y_labels": [10.0**power for power in powers], "range": (10.0 ** powers[0], 10.0 ** powers[-1])}
+    powers = range(math.floor(math.log10(min(upwards))), math.ceil(math.log10(max(upwards))) + 1)
     chart = pygal.XY(
         **_looks(title, 15),
-        **scale,
         x_title=axes[0],
         y_title=axes[1],
-        x_labels=across,
-        x_value_formatter=lambda x: f"{x:,.4g}" if x < 10_000 else f"{x:,.0f}",
-        value_formatter=lambda y: f"{y:,.4g}" if y < 10_000 else f"{y:,.0f}",
-        logarithmic=logarithmic,
+        x_labels=sorted({x for points in series.values() for x, _ in points}),
+        y_labels=[10.0**power for power in powers],
+        range=(10.0 ** powers[0], 10.0 ** powers[-1]),
+        x_value_formatter=_whole,
+        value_formatter=_whole,
+        logarithmic=True,
         legend_at_bottom=True,
-        legend_at_bottom_columns=4,
-        dots_size=3,
+        legend_at_bottom_columns=len(series),
         truncate_legend=-1,
+        dots_size=3,
     )
     for label, points in series.items():
         chart.add(label, sorted(points))
     return _drawn(chart, name, title, description, ())
+
+
+def _whole(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 1 else f"{figure:g}"
 
 
 def _steps(most: float) -> list[float]:
@@ -154,7 +156,7 @@ def _looks(title: str, rows: int) -> dict[str, Any]:
         "width": WIDTH,
         "height": rows * _LINE + 120,
         "margin": _MARGIN,
-        "margin_right": 28,
+        "margin_right": 40,
         "spacing": 8,
         "truncate_label": -1,
         "js": (),
@@ -199,7 +201,10 @@ def _place_labels(root: Any, bars: Sequence[Bar]) -> None:
         text.text = bar.label
         if bar.figure is None:
             text.set("class", "heading")
-    one = [float(text.get("x")) for text in _texts(plot, "x") if text.text == "1.0"]
+    labels = next(element for element in plot if "y" in _classes(element))
+    plot.remove(labels)
+    plot.append(labels)  # above the guides, which cross what is as long as a heading
+    one = [float(text.get("x")) for text in _texts(plot, "x") if text.text == "1"]
     for text in _texts(root, "text-overlay"):
         text.set("text-anchor", "end" if float(text.get("x")) < one[0] else "start")
 
@@ -234,6 +239,7 @@ def _css(chart: str) -> str:
         .axis.y text.heading { font-weight: 600; stroke-width: 5px; paint-order: stroke; }
         .guide.line, .axis .line { fill: none; }
         .horizontal .axis.y .line, .vertical .axis.x .guide.line { opacity: 0; }
+        .horizontalbar-graph .axis.x > .line { opacity: 0; }
         .horizontalbar-graph .major.guide.line { stroke-width: 1.5px; }
         .horizontalstackedbar-graph .bar { stroke: none; }
         .color-1 .bar, .color-3 .bar { fill-opacity: .4; }
