@@ -28,10 +28,11 @@ from pymemcache import PooledClient
 
 from memsessions.flask import MemSessions
 
-from ..support.memcached import Memcached
-from .report import Row, Table
-from .timing import Case, Timing, interleaved
-from .workload import Plan
+from ...support.memcached import Memcached
+from ..machine import Bench
+from ..report import Row, Table
+from ..timing import Case, Timing, interleaved
+from ..workload import Plan
 
 OURS = "memsessions"
 OURS_PERMANENT = "memsessions, every session permanent"
@@ -47,8 +48,11 @@ _ANSWERS = {"bare": b"bare", "read": b"dark", "write": b"written"}
 Ask = Callable[[str], bytes]
 
 
-def measure(server: Memcached, plan: Plan) -> list[Table]:
+def measure(bench: Bench) -> list[Table]:
     """A table for each framework."""
+    server, plan = bench.memcached, bench.plan
+    for peer in ("Django", "Flask", "Flask-Session"):
+        bench.took_part(peer)
     with ExitStack() as stack:
         django_sites = stack.enter_context(_django_sites(server))
         flask_sites = stack.enter_context(_flask_sites(server))
@@ -81,9 +85,7 @@ def _row(name: str, timings: dict[str, Timing], peer: str) -> Row:
     page, _, site = name.partition(", ")
     timing = timings[name]
     figures = {
-        "median": timing.median * 1e6,
-        "p95": timing.p95 * 1e6,
-        "best": timing.best * 1e6,
+        **timing.figures(),
         f"/ {peer}": timing.over(timings[f"{page}, {peer}"]),
     }
     return Row(name, figures, 1.0 if site == OURS and page != "bare" else None)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from itertools import cycle, islice
+from collections.abc import Callable
 from typing import Any
 
 from pymemcache import PooledClient
 
 from memsessions import SessionsClient
 
-from ..support.memcached import Memcached
-from .raw import RawExchange, recorded
-from .report import Row, Table
-from .timing import Case, Timing, interleaved
-from .workload import APP, DATA, Plan, create, users
+from ...support.memcached import Memcached
+from ..machine import Bench
+from ..peers.raw import RawExchange, recorded
+from ..report import Row, Table
+from ..timing import Case, Timing, interleaved
+from ..workload import APP, create, session_cases
 
 POOLED = "PooledClient.get"
 POOLED_TIMEOUT = "PooledClient(timeout=1).get"
@@ -26,8 +26,9 @@ IN_PROCESS = "get, memory://"
 TARGETS = {"get": 1.00, "create": 1.4, "set": 2.0, "kill": 0.95}
 
 
-def measure(server: Memcached, plan: Plan) -> Table:
+def measure(bench: Bench) -> list[Table]:
     """Each call of one session, and what it is compared with."""
+    server, plan = bench.memcached, bench.plan
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(SessionsClient(server.address, ns="calls", wipe=0))
         memory = stack.enter_context(SessionsClient("memory://benchmarks", wipe=0))
@@ -67,57 +68,13 @@ def measure(server: Memcached, plan: Plan) -> Table:
         f"One call: {len(value)} bytes of record, key of {len(key)}; "
         f"{plan.repetitions} x {plan.calls} calls, times in microseconds"
     )
-    return Table(title, [_row(name, timings) for name in timings])
-
-
-def session_cases(client: SessionsClient, calls: int, suffix: str = "") -> list[Case]:
-    """Each call of one session; what `create` makes is what `rotate` moves and `kill` ends."""
-    names = users()
-    made: list[str] = []
-    kept = [create(client, name) for name in islice(names, 8)]
-
-    def created(name: str) -> None:
-        made.append(create(client, name))
-
-    def rotated(token: str) -> None:
-        answer = client.rotate(APP, token)
-        made.append(answer["token"] if answer else "")
-
-    def take_made() -> list[str]:
-        taken = made.copy()
-        made.clear()
-        return taken
-
-    def take_kept() -> Iterator[str]:
-        return islice(cycle(kept), calls)
-
-    return [
-        Case(
-            f"get{suffix}", lambda token: client.get(APP, token), take_kept, lambda answer: answer is not None
-        ),
-        Case(f"create{suffix}", created, lambda: islice(names, calls)),
-        Case(
-            f"set{suffix}",
-            lambda token: client.set(APP, token, DATA),
-            take_kept,
-            lambda answer: answer is not None,
-        ),
-        Case(f"rotate{suffix}", rotated, take_made, lambda _answer: "" not in made),
-        Case(
-            f"kill{suffix}",
-            lambda token: client.kill(APP, token),
-            take_made,
-            lambda answer: answer["kill"] == 1,
-        ),
-    ]
+    return [Table(title, [_row(name, timings) for name in timings])]
 
 
 def _row(name: str, timings: dict[str, Timing]) -> Row:
     timing = timings[name]
     figures = {
-        "median": timing.median * 1e6,
-        "p95": timing.p95 * 1e6,
-        "best": timing.best * 1e6,
+        **timing.figures(),
         "/ raw": timing.over(timings[RAW]),
         "/ timeout=1": timing.over(timings[POOLED_TIMEOUT]),
         f"/ {POOLED}": timing.over(timings[POOLED]),
