@@ -1,4 +1,4 @@
-"""How plots look: SVG that needs nothing else, no script, no font, no network; light or dark as its reader is.
+"""How plots look: SVG without scripts, fonts or links; light or dark as its reader wants it.
 
 The same figures make the same bytes: no date, no random id. Text stays text.
 """
@@ -193,7 +193,7 @@ def _finished(root: Any, name: str, title: str, description: str, bars: Sequence
 
 
 def _place_labels(root: Any, bars: Sequence[Bar]) -> None:
-    """Those of bars to the left, below each other; those of figures outside, beside the ends of their bars."""
+    """Those of bars at the left, below each other; figures outside, beside the ends of their bars."""
     plot = next(element for element in root.iter() if "plot" in _classes(element))
     left = _MARGIN - float(re.findall(r"[\d.]+", plot.get("transform"))[0])
     for text, bar in zip(_texts(plot, "y"), reversed(bars), strict=True):

@@ -11,7 +11,7 @@ from ..report import Table
 PARTS = {
     "calls": "one call at a time, beside memcached clients that do less",
     "metering": "what it costs that calls are counted",
-    "web": "a request through Django and Flask, beside their other memcached sessions",
+    "web": "a request through Django, Flask and Starlette, beside their other sessions on a server",
     "memory": "memory of a session on the server",
     "scans": "what goes through all sessions of an app",
     "peak": "memory of the client that goes through all sessions, and the largest index item",

@@ -33,7 +33,7 @@ urlpatterns = [path("<page>", _page)]
 
 
 @contextmanager
-def django_sites(address: str) -> Iterator[dict[str, Ask]]:
+def sites(address: str) -> Iterator[dict[str, Ask]]:
     """By name, on this memcached."""
     if not settings.configured:
         settings.configure(SECRET_KEY="for these benchmarks only")
@@ -52,11 +52,11 @@ def django_sites(address: str) -> Iterator[dict[str, Ask]]:
     }
     engines = {OURS: "memsessions.django", CACHE: "django.contrib.sessions.backends.cache"}
     with override_settings(**common):
-        sites: dict[str, Ask] = {}
+        found: dict[str, Ask] = {}
         for name, engine in engines.items():
             with override_settings(SESSION_ENGINE=engine):
-                sites[name] = _site()
-        yield sites
+                found[name] = _site()
+        yield found
 
 
 def _site() -> Ask:

@@ -27,7 +27,7 @@ ACKNOWLEDGED = "Flask-Session, writes acknowledged"
 
 
 @contextmanager
-def flask_sites(address: str) -> Iterator[dict[str, Ask]]:
+def sites(address: str) -> Iterator[dict[str, Ask]]:
     """By name, on this memcached."""
     ours = Flask("ours")
     ours.config.update(MEMSESSIONS_SERVERS=address, MEMSESSIONS_NS="web", MEMSESSIONS_WIPE=0)
@@ -36,7 +36,7 @@ def flask_sites(address: str) -> Iterator[dict[str, Ask]]:
     permanent.config.update(ours.config)
     MemSessions(permanent, client=ours.extensions["memsessions"].storage.client)
     permanent.before_request(_be_permanent)
-    sites = {OURS: _site(ours), OURS_PERMANENT: _site(permanent)}
+    found = {OURS: _site(ours), OURS_PERMANENT: _site(permanent)}
     with ExitStack() as stack:
         for name, noreply in ((UNACKNOWLEDGED, True), (ACKNOWLEDGED, False)):
             client: Any = PooledClient(address, no_delay=True, default_noreply=noreply)
@@ -44,8 +44,8 @@ def flask_sites(address: str) -> Iterator[dict[str, Ask]]:
             app = Flask(name)
             app.config.update(SESSION_TYPE="memcached", SESSION_MEMCACHED=client)
             FlaskSession(app)
-            sites[name] = _site(app)
-        yield sites
+            found[name] = _site(app)
+        yield found
 
 
 def _site(app: Flask) -> Ask:

@@ -1,12 +1,12 @@
 """Sites of Starlette: sessions of ours, and starsessions on Redis.
 
-starsessions' store is a connection that it is given, and a view loads its session itself: so its documentation
-recommends. With its autoload, which it has for those who find that annoying, it is a site, too. It stores the
-session and sets its cookie anew at every request that loads it.
+starsessions is used as its documentation recommends: its store is given a connection, and each view loads its
+session. With the autoload that it has for those who find this tedious, it is a site of its own. Whenever it has
+loaded a session, it stores it and sets the cookie anew.
 
-Asked through the transport of httpx2, in one running event loop. Starlette's own test client hands each request
-to a loop in another thread, and its httpx client keeps cookies: of a request without any session, which takes
-83 microseconds through the transport, it makes 920, and hides in them what is compared here.
+They are asked through the transport of httpx2, in one running event loop. Starlette's own test client hands
+each request to a loop in another thread, and keeps cookies: a request without sessions, 83 microseconds through
+the transport, takes it 920, which would hide most of what is compared here.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from memsessions import SessionsClient
 from memsessions.asgi import SessionMiddleware
 from memsessions.web import SessionStorage
 
+from .redis_server import Redis
 from .web_sites import DATA, OURS
 
 LOADED_IN_VIEWS = "starsessions on Redis, load_session"
@@ -37,34 +38,30 @@ Load = Callable[[Request], Awaitable[None]]
 
 
 @asynccontextmanager
-async def starlette_sites(address: str, redis_url: str | None) -> AsyncIterator[dict[str, AsyncAsk]]:
-    """By name, on this memcached, and on this Redis; without one only ours."""
+async def sites(address: str) -> AsyncIterator[dict[str, AsyncAsk]]:
+    """That of ours by its name, on this memcached."""
     with SessionsClient(address, ns="web", wipe=0) as client:
-        middleware = Middleware(SessionMiddleware, storage=SessionStorage(client, "shop", ttl=_LIFETIME_S))
-        sites = {OURS: await _site([middleware])}
-        if redis_url is None:
-            yield sites
-            return
-        async with _starsessions_sites(redis_url) as peers:
-            yield sites | peers
+        storage = SessionStorage(client, "shop", ttl=_LIFETIME_S)
+        yield {OURS: await _site([Middleware(SessionMiddleware, storage=storage)])}
 
 
 @asynccontextmanager
-async def _starsessions_sites(redis_url: str) -> AsyncIterator[dict[str, AsyncAsk]]:
-    from redis.asyncio import Redis
+async def starsessions_sites(redis: Redis) -> AsyncIterator[dict[str, AsyncAsk]]:
+    """Those of starsessions by their names, on this Redis."""
+    from redis.asyncio import Redis as RedisClient
     from starsessions import SessionAutoloadMiddleware, load_session
     from starsessions import SessionMiddleware as StarSessions
     from starsessions.stores.redis import RedisStore
 
-    redis = Redis.from_url(redis_url)
+    client = RedisClient.from_url(f"redis://127.0.0.1:{redis.port}")
     try:
-        middleware = Middleware(StarSessions, store=RedisStore(connection=redis), lifetime=_LIFETIME_S)
+        middleware = Middleware(StarSessions, store=RedisStore(connection=client), lifetime=_LIFETIME_S)
         yield {
             LOADED_IN_VIEWS: await _site([middleware], load_session),
             AUTOLOADED: await _site([middleware, Middleware(SessionAutoloadMiddleware)]),
         }
     finally:
-        await redis.aclose()
+        await client.aclose()
 
 
 async def _loaded(_request: Request) -> None:
@@ -90,7 +87,9 @@ async def _site(middleware: list[Middleware], load: Load = _loaded) -> AsyncAsk:
     transport = httpx2.ASGITransport(Starlette(routes=[Route("/{page}", answer)], middleware=middleware))
 
     async def response(page: str, cookie: str = "") -> httpx2.Response:
-        asked = httpx2.Request("GET", f"https://testserver/{page}", headers={"Cookie": cookie} if cookie else {})
+        asked = httpx2.Request(
+            "GET", f"https://testserver/{page}", headers={"Cookie": cookie} if cookie else {}
+        )
         return await transport.handle_async_request(asked)
 
     filled = await response("fill")

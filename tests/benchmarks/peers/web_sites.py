@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
-from memsessions import Data
+from ..lacking import Lacking
 
 OURS = "memsessions"
 #: What a session holds besides.
-DATA: Data = {"theme": "dark", "lang": "en", "cart": [{"sku": number, "count": 1} for number in range(10)]}
+DATA: dict[str, object] = {
+    "theme": "dark",
+    "lang": "en",
+    "cart": [{"sku": number, "count": 1} for number in range(10)],
+}
 
-#: The pages that are measured, and their bodies. `bare` does not touch the session, `read` shows one value of
-#: it, `write` changes one. Two more are not measured: `fill` puts the data in, `number` shows what was written.
+#: The pages that are measured, and their bodies. `bare` does not touch the session, `read` shows one
+#: value of it, `write` changes one. Not measured are `fill`, which puts the data in, and `number`, which shows
+#: what was written.
 PAGES = {"bare": b"bare", "read": b"dark", "write": b"written"}
 
 #: A request for a page; its body.
 Ask = Callable[[str], bytes]
+
+
+def find(**distributions: str) -> None:
+    """Modules, and what each comes from; raises `Lacking` for the first that is not there."""
+    for module, distribution in distributions.items():
+        if find_spec(module) is None:
+            raise Lacking(distribution, "it is not installed")
