@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pygal
@@ -15,7 +15,9 @@ from pygal.style import Style
 
 WIDTH = 840
 _MARGIN = 14
+_INDENT = 14  # of a bar's label below its heading
 _LINE = 22  # pixels of height of a bar
+_LEAST_DRAWN = 0.1  # a bar that is longer to the left says nothing more, and makes all others short
 _SERIES = ("#2f81f7", "#d9622b", "#1a9e77", "#a371f7", "#c4932b", "#8b949e")  # are seen on both grounds
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
@@ -53,42 +55,47 @@ def amounts(name: str, title: str, description: str, bars: Sequence[Bar], unit: 
     tailed = any(bar.p95 for bar in bars)
     chart = pygal.HorizontalStackedBar(
         **_looks(title, len(bars)),
-        **_labels(bars),
-        x_title=f"{unit}: the median, and paler up to the 95th percentile" if tailed else unit,
-        y_labels=_steps(most),
+        **_labels(bars, "  00,000"),
+        x_title=f"{unit}; paler: to the 95th percentile" if tailed else unit,
+        y_labels=[_label(step) for step in _steps(most)],
         range=(0, most),
-        formatter=_whole,
     )
     for ours in (True, False):
         its = [bar if bar.ours is ours else heading("") for bar in reversed(bars)]
         chart.add("median", [bar.figure for bar in its])
         chart.add("p95", [bar.p95 and max(0.0, bar.p95 - (bar.figure or 0.0)) for bar in its])
-    return _drawn(chart, name, title, description, bars)
+    return _drawn(chart, name, title, description, lambda root: _label_amounts(root, bars))
 
 
 def times_faster(name: str, title: str, description: str, bars: Sequence[Bar]) -> bytes:
-    """Bars to the right of a line at 1, and to the left of it where ours is the slower one."""
-    ratios = [bar.figure for bar in bars if bar.figure is not None]
+    """Bars to the right of a line at 1, and to the left of it where ours is the slower one.
+
+    Of what is much slower, the bar ends at the edge, and its figure stands beside it.
+    """
+    drawn = [bar.figure and max(bar.figure, _LEAST_DRAWN) for bar in bars]
+    ratios = [ratio for ratio in drawn if ratio is not None]
     low, high = min(*ratios, 0.9), max(*ratios, 1.1)
-    labels = [factor * 10.0**power for power in range(-3, 5) for factor in (1, 2, 5)]
     room = (high / low) ** 0.1  # for what is written beside the longest bars
     chart = pygal.HorizontalBar(
         **_looks(title, len(bars)),
         **_labels(bars),
-        x_title="times faster (a logarithmic scale); left of 1: slower",
-        y_labels=[
-            {"value": label, "label": f"{label:g}"} for label in labels if low / room <= label <= high * room
-        ],
+        x_title="times faster, on a logarithmic scale; left of 1: slower",
+        y_labels=[_label(mark) for mark in _marks(low, high) if low / room <= mark <= high * room],
         y_labels_major=[1],
         range=(low / room, high * room),
         logarithmic=True,
         zero=1,
-        formatter=_ratio,
         print_values=True,
         print_values_position="top",
     )
-    chart.add("times faster", [_in_its_colour(bar) for bar in reversed(bars)])
-    return _drawn(chart, name, title, description, bars)
+    chart.add(
+        "times faster",
+        [
+            ratio and {"value": ratio, "node": {"class": "faster" if ratio >= 1 else "slower"}}
+            for ratio in reversed(drawn)
+        ],
+    )
+    return _drawn(chart, name, title, description, lambda root: _label_ratios(root, bars))
 
 
 def lines(
@@ -98,31 +105,44 @@ def lines(
     series: Mapping[str, Sequence[tuple[float, float]]],
     axes: tuple[str, str],
 ) -> bytes:
-    """A line for each series through its points, on logarithmic axes."""
+    """A line for each series through its points, on logarithmic axes.
+
+    Of those whose names begin alike, before a comma, only the first is drawn through, in the same colour.
+    """
     upwards = [y for points in series.values() for _, y in points]
-    powers = range(math.floor(math.log10(min(upwards))), math.ceil(math.log10(max(upwards))) + 1)
+    marks = _marks(min(upwards), max(upwards))
+    columns = len(series) if len(series) <= 3 or len(series) % 2 else len(series) // 2
     chart = pygal.XY(
         **_looks(title, 15),
         x_title=axes[0],
         y_title=axes[1],
         x_labels=sorted({x for points in series.values() for x, _ in points}),
-        y_labels=[10.0**power for power in powers],
-        range=(10.0 ** powers[0], 10.0 ** powers[-1]),
+        y_labels=[_label(mark) for mark in marks],
+        range=(marks[0], marks[-1] * 1.001),
         x_value_formatter=_whole,
-        value_formatter=_whole,
         logarithmic=True,
         legend_at_bottom=True,
-        legend_at_bottom_columns=len(series),
+        legend_at_bottom_columns=columns,
         truncate_legend=-1,
         dots_size=3,
     )
     for label, points in series.items():
         chart.add(label, sorted(points))
-    return _drawn(chart, name, title, description, ())
+    return _drawn(chart, name, title, description, lambda _root: None, _strokes(list(series)))
+
+
+def _label(figure: float) -> dict[str, Any]:
+    return {"value": figure, "label": _whole(figure)}
 
 
 def _whole(figure: float) -> str:
     return f"{figure:,.0f}" if figure >= 1 else f"{figure:g}"
+
+
+def _ratio(ratio: float) -> str:
+    if ratio < _LEAST_DRAWN:
+        return f"1/{1 / ratio:,.0f}, beyond the edge"
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 2 else f"{ratio:.2f}"
 
 
 def _steps(most: float) -> list[float]:
@@ -132,19 +152,19 @@ def _steps(most: float) -> list[float]:
     return [step * at for at in range(int(most / step) + 1)]
 
 
-def _ratio(ratio: float) -> str:
-    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
+def _marks(low: float, high: float) -> list[float]:
+    """Round numbers around both, to be shown on a logarithmic scale."""
+    factors = (1,) if high / low > 1_000 else (1, 2, 5)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    marks = [factor * 10.0**power for power in powers for factor in factors]
+    first = max(mark for mark in marks if mark <= low)
+    last = min(mark for mark in marks if mark >= high)
+    return [mark for mark in marks if first <= mark <= last]
 
 
-def _in_its_colour(bar: Bar) -> dict[str, Any] | None:
-    if bar.figure is None:
-        return None
-    return {"value": bar.figure, "node": {"class": "faster" if bar.figure >= 1 else "slower"}}
-
-
-def _labels(bars: Sequence[Bar]) -> dict[str, Any]:
+def _labels(bars: Sequence[Bar], room: str = "") -> dict[str, Any]:
     """From the lowest upwards. Headings are written later: they need no room to the left of the bars."""
-    labels = ["" if bar.figure is None else f"   {bar.label}" for bar in reversed(bars)]
+    labels = ["" if bar.figure is None else f"   {bar.label}{room}" for bar in reversed(bars)]
     return {"x_labels": labels, "show_legend": False}
 
 
@@ -154,59 +174,82 @@ def _looks(title: str, rows: int) -> dict[str, Any]:
         "title": title,
         "style": Style(font_family=_FONT, title_font_size=14, **sizes),
         "width": WIDTH,
-        "height": rows * _LINE + 120,
+        "height": rows * _LINE + 100,
         "margin": _MARGIN,
         "margin_right": 40,
         "spacing": 8,
         "truncate_label": -1,
         "js": (),
-        "css": (),  # all is written here
     }
 
 
-def _drawn(chart: Any, name: str, title: str, description: str, bars: Sequence[Bar]) -> bytes:
+def _drawn(
+    chart: Any,
+    name: str,
+    title: str,
+    description: str,
+    labelled: Callable[[Any], None],
+    more_rules: str = "",
+) -> bytes:
+    def finished(root: Any) -> Any:
+        """Without what pygal writes for a mouse, and with words for who cannot see it."""
+        for parent in list(root.iter()):
+            for child in list(parent):
+                if _is_for_a_mouse(child):
+                    parent.remove(child)
+        for text in _texts(root, "titles"):
+            if "plot_title" in _classes(text):
+                text.set("x", str(_MARGIN))
+        labelled(root)
+        for tag, words in (("desc", description), ("title", title)):
+            element = root.makeelement(tag, {"id": f"{name}-{tag}"})
+            element.text = words
+            root.insert(0, element)
+        root.set("role", "img")
+        root.set("aria-labelledby", f"{name}-title {name}-desc")
+        return root
+
     chart.uuid = name
-    chart.css = [f"inline:{_css(f'#chart-{name} ')}"]
-    chart.add_xml_filter(lambda root: _finished(root, name, title, description, bars))
+    chart.css = [f"inline:{_css(f'#chart-{name} ', more_rules)}"]
+    chart.add_xml_filter(finished)
     drawn: bytes = chart.render()
     return drawn + b"\n"
 
 
-def _finished(root: Any, name: str, title: str, description: str, bars: Sequence[Bar]) -> Any:
-    """Without what pygal writes for a mouse, and with what it does not write: words for who cannot see it."""
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if _is_for_a_mouse(child):
-                parent.remove(child)
-    for text in _texts(root, "titles"):
-        if "plot_title" in _classes(text):
-            text.set("x", str(_MARGIN))
-    if bars:
-        _place_labels(root, bars)
-    for tag, words in (("desc", description), ("title", title)):
-        element = root.makeelement(tag, {"id": f"{name}-{tag}"})
-        element.text = words
-        root.insert(0, element)
-    root.set("role", "img")
-    root.set("aria-labelledby", f"{name}-title {name}-desc")
-    return root
-
-
-def _place_labels(root: Any, bars: Sequence[Bar]) -> None:
-    """Those of bars at the left, below each other; figures outside, beside the ends of their bars."""
+def _place_labels(root: Any, bars: Sequence[Bar]) -> Any:
+    """Below each other, at the left. The plot that they belong to."""
     plot = next(element for element in root.iter() if "plot" in _classes(element))
     left = _MARGIN - float(re.findall(r"[\d.]+", plot.get("transform"))[0])
     for text, bar in zip(_texts(plot, "y"), reversed(bars), strict=True):
-        text.set("x", str(left if bar.figure is None else left + 14))
+        text.set("x", str(left if bar.figure is None else left + _INDENT))
         text.text = bar.label
         if bar.figure is None:
             text.set("class", "heading")
     labels = next(element for element in plot if "y" in _classes(element))
     plot.remove(labels)
     plot.append(labels)  # above the guides, which cross what is as long as a heading
-    one = [float(text.get("x")) for text in _texts(plot, "x") if text.text == "1"]
-    for text in _texts(root, "text-overlay"):
-        text.set("text-anchor", "end" if float(text.get("x")) < one[0] else "start")
+    return plot
+
+
+def _label_amounts(root: Any, bars: Sequence[Bar]) -> None:
+    plot = _place_labels(root, bars)
+    for text, bar in zip(_texts(plot, "y"), reversed(bars), strict=True):
+        if bar.figure is not None:
+            figure = text.makeelement("text", {"class": "figure", "x": "-6", "y": text.get("y")})
+            figure.text = f"{bar.figure:,.1f}" if bar.figure < 100 else _whole(bar.figure)
+            next(guides for guides in plot.iter() if text in list(guides)).append(figure)
+
+
+def _label_ratios(root: Any, bars: Sequence[Bar]) -> None:
+    """Outside the bars, beside their ends; on the other side of the line of one that ends at the edge."""
+    plot = _place_labels(root, bars)
+    one = next(float(text.get("x")) for text in _texts(plot, "x") if text.text == "1")
+    ratios = [bar.figure for bar in reversed(bars) if bar.figure is not None]
+    for text, ratio in zip(_texts(root, "text-overlay"), ratios, strict=True):
+        text.text = _ratio(ratio)
+        if ratio < _LEAST_DRAWN:
+            text.set("x", str(one + 6))
+        text.set("text-anchor", "end" if _LEAST_DRAWN <= ratio < 1 else "start")
 
 
 def _classes(element: Any) -> list[str]:
@@ -227,7 +270,7 @@ def _is_for_a_mouse(element: Any) -> bool:
     return "tooltip-overlay" in _classes(element) or _tag(element) in ("", "script", "desc", "title")
 
 
-def _css(chart: str) -> str:
+def _css(chart: str, more_rules: str) -> str:
     """Of one chart: several may stand in one document."""
     layout = """
         text { stroke: none; }
@@ -236,6 +279,7 @@ def _css(chart: str) -> str:
         .axis.x text { text-anchor: middle; }
         .axis.y text { text-anchor: end; }
         .horizontal .axis.y text { text-anchor: start; }
+        .horizontal .axis.y text.figure { text-anchor: end; }
         .axis.y text.heading { font-weight: 600; stroke-width: 5px; paint-order: stroke; }
         .guide.line, .axis .line { fill: none; }
         .horizontal .axis.y .line, .vertical .axis.x .guide.line { opacity: 0; }
@@ -245,10 +289,23 @@ def _css(chart: str) -> str:
         .color-1 .bar, .color-3 .bar { fill-opacity: .4; }
         .series .line { fill: none; stroke-width: 2px; }
     """
-    for at, colour in enumerate(_SERIES):
-        layout += f".xy-graph .color-{at} {{ fill: {colour}; stroke: {colour}; }}\n"
-    light, dark = _prefixed(chart, layout + _colours(_LIGHT)), _prefixed(chart, _colours(_DARK))
+    light = _prefixed(chart, layout + more_rules + _colours(_LIGHT))
+    dark = _prefixed(chart, _colours(_DARK))
     return f"{light}@media (prefers-color-scheme: dark) {{\n{dark}}}"
+
+
+def _strokes(names: Sequence[str]) -> str:
+    rules = ""
+    begun: list[str] = []
+    for at, name in enumerate(names):
+        group = name.partition(", ")[0]
+        if group in begun:
+            rules += f".xy-graph .color-{at} .line {{ stroke-dasharray: 6 4; }}\n"
+        else:
+            begun.append(group)
+        colour = _SERIES[begun.index(group) % len(_SERIES)]
+        rules += f".xy-graph .color-{at} {{ fill: {colour}; stroke: {colour}; }}\n"
+    return rules
 
 
 def _colours(palette: _Palette) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -88,6 +89,7 @@ def write_json(
 ) -> None:
     """Everything that is printed, unrounded."""
     content = {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": measured_on,
         "versions": versions,
         "plan": asdict(plan),

@@ -1,12 +1,12 @@
 """Sites of Starlette: sessions of ours, and starsessions on Redis.
 
-starsessions is used as its documentation recommends: its store is given a connection, and each view loads its
-session. With the autoload that it has for those who find this tedious, it is a site of its own. Whenever it has
-loaded a session, it stores it and sets the cookie anew.
+starsessions is used as its documentation recommends: its store is given a connection, and each view loads
+its session. With the autoload that it has for those who find this tedious, it is a site of its own. Whenever
+it has loaded a session, it stores it and sets the cookie anew.
 
 They are asked through the transport of httpx2, in one running event loop. Starlette's own test client hands
-each request to a loop in another thread, and keeps cookies: a request without sessions, 83 microseconds through
-the transport, takes it 920, which would hide most of what is compared here.
+each request to a loop in another thread, and keeps cookies: a request without sessions, 83 microseconds
+through the transport, takes it 920, which would hide most of what is compared here.
 """
 
 from __future__ import annotations

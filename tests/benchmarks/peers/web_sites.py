@@ -16,8 +16,8 @@ DATA: dict[str, object] = {
 }
 
 #: The pages that are measured, and their bodies. `bare` does not touch the session, `read` shows one
-#: value of it, `write` changes one. Not measured are `fill`, which puts the data in, and `number`, which shows
-#: what was written.
+#: value of it, `write` changes one. `fill`, which puts the data in, and `number`, which
+#: shows what was written, are not measured.
 PAGES = {"bare": b"bare", "read": b"dark", "write": b"written"}
 
 #: A request for a page; its body.
