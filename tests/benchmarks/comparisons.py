@@ -86,8 +86,7 @@ PICKS: Mapping[str, Sequence[Pick]] = {
     "A request": [
         _request("Django", "read", "reads its session", *_DJANGO),
         _request("Django", "write", "writes it", *_DJANGO),
-        _request("Flask", "read", "reads its session", *_FLASK),
-        _request("Flask", "write", "writes it", *_FLASK),
+        _request("Flask", "write", "writes its session", *_FLASK),
         _request("Starlette", "read", "reads its session", *_STARLETTE),
         _request("Starlette", "write", "writes it", *_STARLETTE),
         _request("Starlette", "bare", "leaves it alone", *_STARLETTE),

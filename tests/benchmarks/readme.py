@@ -69,8 +69,8 @@ def _introduction(results: Results) -> str:
     machine = ", ".join(f"{name} {what}" for name, what in results.machine.items())
     return (
         f"Measured on {results.date} by `python -m tests.benchmarks {FLAG}{more} --json FILE.json`, which "
-        f"says more: medians of {plan['repetitions']} times {plan['calls']} interleaved calls ({plan['requests']} "
-        f"requests), or of {plan['scan_repetitions']} lists; ratios of pairs measured side by side. "
+        f"says more: medians of {plan['repetitions']} times {plan['calls']} interleaved calls "
+        f"({plan['requests']} requests), or of {plan['scan_repetitions']} lists; ratios of pairs measured side by side. "
         f"{machine}; {versions}."
     )
 
