@@ -101,7 +101,13 @@ def interleaved(cases: Sequence[Case | Batch], repetitions: int, title: str) -> 
     for repetition in range(repetitions + 1):
         for case in cases:
             progress(f"{title}: repetition {repetition} of {repetitions}, {case.name}")
-            elapsed, times = _timed(case) if isinstance(case, Case) else _run(case)
+            if isinstance(case, Case):
+                arguments = list(case.arguments())
+                gc.collect()
+                times: Sequence[float] = timed(case, arguments)
+                elapsed = sum(times)
+            else:
+                elapsed, times = _run(case)
             if repetition:
                 timing = timings[case.name]
                 timing.elapsed.append(elapsed)
@@ -111,12 +117,11 @@ def interleaved(cases: Sequence[Case | Batch], repetitions: int, title: str) -> 
     return timings
 
 
-def _timed(case: Case) -> tuple[float, list[float]]:
-    arguments = list(case.arguments())
+def timed(case: Case, arguments: list[Any]) -> list[float]:
+    """The seconds of each call with these arguments."""
     call = case.call
     times = []
     answers = []
-    gc.collect()
     for argument in arguments:
         start = perf_counter()
         answer = call(argument)
@@ -124,7 +129,7 @@ def _timed(case: Case) -> tuple[float, list[float]]:
         answers.append(answer)
     if not all(map(case.right, answers)):
         raise RuntimeError(f"{case.name} did not answer as it should, so its time says nothing")
-    return sum(times), times
+    return times
 
 
 def _run(batch: Batch) -> tuple[float, Sequence[float]]:
