@@ -76,6 +76,17 @@ ROWS: dict[str, dict[str, float | None]] = {
         "read, Flask-Session, writes acknowledged": None,
         "write, Flask-Session, writes acknowledged": None,
     },
+    "Starlette": {
+        "bare, memsessions": None,
+        "read, memsessions": 1.0,
+        "write, memsessions": 1.0,
+        "bare, starsessions on Redis, load_session": None,
+        "read, starsessions on Redis, load_session": None,
+        "write, starsessions on Redis, load_session": None,
+        "bare, starsessions on Redis, autoload": None,
+        "read, starsessions on Redis, autoload": None,
+        "write, starsessions on Redis, autoload": None,
+    },
     "Memory": {"100 sessions": 450, "1,000 sessions": 450},
     "All of 1,000 sessions": {
         "mg KEY t, packets made before": None,
@@ -98,7 +109,14 @@ ROWS: dict[str, dict[str, float | None]] = {
     "Imports": {"the interpreter alone": None, "pymemcache and orjson": None, "memsessions": 1.3},
 }
 #: Rows that are left out where something is lacking; by table, and by what that is.
-OPTIONAL = {"One call": {"pylibmc": ("pylibmc get (C)", "pylibmc gets + cas (C)")}}
+OPTIONAL: dict[str, dict[str, tuple[str, ...]]] = {
+    "One call": {"pylibmc": ("pylibmc get (C)", "pylibmc gets + cas (C)")},
+    "Starlette": dict.fromkeys(
+        ("Redis", "starsessions"), tuple(name for name in ROWS["Starlette"] if "starsessions" in name)
+    ),
+}
+#: Tables without aims where that is lacking.
+UNAIMED = {"Starlette": {"Redis", "starsessions"}}
 #: What every run is measured with.
 PEERS = {
     "memsessions",
@@ -110,6 +128,7 @@ PEERS = {
     "Django",
     "Flask",
     "Flask-Session",
+    "Starlette",
 }
 
 
@@ -156,6 +175,8 @@ def test_every_row_is_measured_and_printed(ran: Ran, title: str) -> None:
     for lacking in ran.skipped & OPTIONAL.get(title, {}).keys():
         for name in OPTIONAL[title][lacking]:
             del rows[name]
+    if ran.skipped & UNAIMED.get(title, set()):
+        rows = dict.fromkeys(rows)
     assert {name: row["target"] for name, row in table.items()} == rows
     assert all(figure > 0 for row in table.values() for figure in row["figures"].values())
     printed = [block for block in ran.output.split("\n\n") if block.startswith(title)]
@@ -199,6 +220,18 @@ def test_what_is_lacking_is_skipped_by_name(tmp_path: Path) -> None:
     assert "skipped pylibmc: libmemcached is not here (--install installs it)" in ran.output.splitlines()
     assert "pylibmc" not in ran.figures["versions"]
     assert ran.table("One call").keys() == ROWS["One call"].keys() - set(OPTIONAL["One call"]["pylibmc"])
+
+
+def test_a_framework_is_measured_without_its_peer(tmp_path: Path) -> None:
+    """Without starsessions, Starlette's rows of memsessions are there, and are compared with nothing."""
+    (tmp_path / "starsessions.py").write_text("raise ImportError('no starsessions here')\n")
+    ran = Ran(tmp_path, "--only", "web", PYTHONPATH=str(tmp_path))
+    assert ran.skipped == {"starsessions"}
+    table = ran.table("Starlette")
+    assert list(table) == ["bare, memsessions", "read, memsessions", "write, memsessions"]
+    assert all(row["target"] is None and "spread %" in list(row["figures"])[-1] for row in table.values())
+    assert "starsessions" not in ran.figures["versions"]
+    assert list(ran.table("Django")) == list(ROWS["Django"])
 
 
 def test_a_part_runs_alone(tmp_path: Path) -> None:

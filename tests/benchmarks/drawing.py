@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pygal
 from pygal.style import Style
+
+# It finds plug-ins for maps, and has Python 3.11 warn at each import of what is not there.
+sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, pygal.PluginImportFixer)]
 
 WIDTH = 840
 _MARGIN = 14
@@ -192,10 +196,10 @@ def _drawn(
     more_rules: str = "",
 ) -> bytes:
     def finished(root: Any) -> Any:
-        """Without what pygal writes for a mouse, and with words for who cannot see it."""
+        """Without what is not seen, and with words for who sees nothing of it."""
         for parent in list(root.iter()):
             for child in list(parent):
-                if _is_for_a_mouse(child):
+                if _is_not_seen(child):
                     parent.remove(child)
         for text in _texts(root, "titles"):
             if "plot_title" in _classes(text):
@@ -266,8 +270,14 @@ def _tag(element: Any) -> str:
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""  # "" of a comment
 
 
-def _is_for_a_mouse(element: Any) -> bool:
-    return "tooltip-overlay" in _classes(element) or _tag(element) in ("", "script", "desc", "title")
+def _is_not_seen(element: Any) -> bool:
+    """Comments, bars of nothing, and what is for a script that shows it to a mouse."""
+    kind = _tag(element)
+    return (
+        kind in ("", "script", "desc", "title")
+        or "tooltip-overlay" in _classes(element)
+        or (kind == "rect" and element.get("width") is None)
+    )
 
 
 def _css(chart: str, more_rules: str) -> str:

@@ -24,7 +24,16 @@ _DEBIAN = {
     "/usr/include/zlib.h": "zlib1g-dev",
 }
 #: Requirements of Python packages, by the module that shows that one is there.
-_PYTHON = {"pylibmc": "pylibmc>=1.6.3", "starsessions": "starsessions[redis]>=2.2"}
+_PYTHON = {
+    "pylibmc": "pylibmc>=1.6.3",
+    "django": "Django>=4.2",
+    "flask": "Flask>=2.3",
+    "flask_session": "Flask-Session>=0.8",
+    "starlette": "starlette>=1",
+    "httpx2": "httpx2>=2",
+    "starsessions": "starsessions>=2.2",
+    "redis": "redis>=5.0.1",
+}
 _NPM = {"redis-sessions": "redis-sessions@4.0.0"}
 
 

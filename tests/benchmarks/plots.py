@@ -106,7 +106,7 @@ def _over_sessions(
     if not any(len(points) > 1 for points in series.values()):
         return None
     said = "; ".join(
-        f"{label}: " + ", ".join(f"{y:,.4g} {unit} with {x:,.0f} sessions" for x, y in sorted(points))
+        f"{label}: " + ", ".join(f"{_rounded(y)} {unit} with {x:,.0f} sessions" for x, y in sorted(points))
         for label, points in series.items()
     )
     return drawing.lines(name, title, said, series, ("sessions", unit))
@@ -143,6 +143,11 @@ def _number(text: str) -> float:
 def _said(bars: Sequence[Bar], unit: str) -> str:
     """A plot in words."""
     words = [
-        f"{bar.label}:" if bar.figure is None else f"{bar.label} {bar.figure:,.3g} {unit};" for bar in bars
+        f"{bar.label}:" if bar.figure is None else f"{bar.label} {_rounded(bar.figure)} {unit};"
+        for bar in bars
     ]
     return " ".join(words)
+
+
+def _rounded(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"

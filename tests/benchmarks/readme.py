@@ -70,8 +70,8 @@ def _introduction(results: Results) -> str:
     return (
         f"Measured on {results.date} by `python -m tests.benchmarks {FLAG}{more} --json FILE.json`, which "
         f"says more: medians of {plan['repetitions']} times {plan['calls']} interleaved calls "
-        f"({plan['requests']} requests), or of {plan['scan_repetitions']} lists; ratios of pairs measured side by side. "
-        f"{machine}; {versions}."
+        f"({plan['requests']} requests), or of {plan['scan_repetitions']} lists; ratios of pairs measured "
+        f"side by side. {machine}; {versions}."
     )
 
 
@@ -164,7 +164,11 @@ def main() -> None:
     if arguments.print:
         print(section(Results.read(arguments.file)))
         return
-    README.write_text(replaced(README.read_text(), section(keep(arguments.file))))
+    try:
+        replaced(README.read_text(), "")  # before anything is written
+        README.write_text(replaced(README.read_text(), section(keep(arguments.file))))
+    except ValueError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

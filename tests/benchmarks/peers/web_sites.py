@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
+from importlib import import_module
 
 from ..lacking import Lacking
 
@@ -25,7 +25,9 @@ Ask = Callable[[str], bytes]
 
 
 def find(**distributions: str) -> None:
-    """Modules, and what each comes from; raises `Lacking` for the first that is not there."""
+    """Modules, and what each comes from; raises `Lacking` for the first that cannot be imported."""
     for module, distribution in distributions.items():
-        if find_spec(module) is None:
-            raise Lacking(distribution, "it is not installed")
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise Lacking(distribution, str(error)) from error
