@@ -222,18 +222,6 @@ def test_what_is_lacking_is_skipped_by_name(tmp_path: Path) -> None:
     assert ran.table("One call").keys() == ROWS["One call"].keys() - set(OPTIONAL["One call"]["pylibmc"])
 
 
-def test_a_framework_is_measured_without_its_peer(tmp_path: Path) -> None:
-    """Without starsessions, Starlette's rows of memsessions are there, and are compared with nothing."""
-    (tmp_path / "starsessions.py").write_text("raise ImportError('no starsessions here')\n")
-    ran = Ran(tmp_path, "--only", "web", PYTHONPATH=str(tmp_path))
-    assert ran.skipped == {"starsessions"}
-    table = ran.table("Starlette")
-    assert list(table) == ["bare, memsessions", "read, memsessions", "write, memsessions"]
-    assert all(row["target"] is None and "spread %" in list(row["figures"])[-1] for row in table.values())
-    assert "starsessions" not in ran.figures["versions"]
-    assert list(ran.table("Django")) == list(ROWS["Django"])
-
-
 def test_a_part_runs_alone(tmp_path: Path) -> None:
     """`--only` leaves out the other parts, and starts no server that none of the chosen ones needs."""
     ran = Ran(tmp_path, "--only", "imports")

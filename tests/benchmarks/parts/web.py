@@ -7,8 +7,9 @@ How each site is made and asked is said where it is: `peers/django_sites.py`, `p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from importlib.metadata import version
 from itertools import count, islice
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -23,15 +24,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from ..peers.starlette_sites import AsyncAsk
-
-
-def measure(bench: Bench) -> list[Table]:
-    """A table for each framework that is there."""
-    tables: list[Table] = []
-    for framework in (_django, _flask, _starlette):
-        with bench.unless_lacking():
-            tables.append(framework(bench))
-    return tables
 
 
 def _django(bench: Bench) -> Table:
@@ -66,7 +58,7 @@ def _measured(bench: Bench, framework: str, sites: Mapping[str, Ask], peer: str)
 
     for name, ask in sites.items():
         ask("fill")
-        _check(name, ask)
+        check(name, ask)
     timings = interleaved(
         [case(name, ask, page) for name, ask in sites.items() for page in PAGES],
         bench.plan.repetitions,
@@ -75,7 +67,7 @@ def _measured(bench: Bench, framework: str, sites: Mapping[str, Ask], peer: str)
     return _table(bench, framework, timings, peer)
 
 
-def _check(name: str, ask: Ask) -> None:
+def check(name: str, ask: Ask) -> None:
     """Raise if the site does not keep what is written."""
     ask("write?number=kept")
     if ask("number") != b"kept":
@@ -102,10 +94,10 @@ def _starlette(bench: Bench) -> Table:
             redis = stack.enter_context(Redis())
             bench.took_part("Redis", redis.version)
             bench.took_part("starsessions")
-            bench.took_part("redis")
+            bench.took_part("redis-py", version("redis"))
             sites |= entered(starlette_sites.starsessions_sites(redis))
         for name, ask in sites.items():
-            _check(name, _waiting(loop, ask))
+            check(name, waiting(loop, ask))
         timings = interleaved(
             [
                 _batch(loop, f"{page}, {name}", ask, page, bench.plan.requests)
@@ -118,7 +110,8 @@ def _starlette(bench: Bench) -> Table:
     return _table(bench, "Starlette", timings, starlette_sites.LOADED_IN_VIEWS)
 
 
-def _waiting(loop: asyncio.AbstractEventLoop, ask: AsyncAsk) -> Ask:
+def waiting(loop: asyncio.AbstractEventLoop, ask: AsyncAsk) -> Ask:
+    """A request that is waited for."""
     return lambda page: loop.run_until_complete(ask(page))
 
 
@@ -153,3 +146,20 @@ def _table(bench: Bench, framework: str, timings: Mapping[str, Timing], peer: st
     plan = bench.plan
     title = f"{framework}: one request, {plan.repetitions} x {plan.requests} of them, times in microseconds"
     return Table(title, list(rows()))
+
+
+#: How each framework is measured.
+FRAMEWORKS: Mapping[str, Callable[[Bench], Table]] = {
+    "Django": _django,
+    "Flask": _flask,
+    "Starlette": _starlette,
+}
+
+
+def measure(bench: Bench, frameworks: Mapping[str, Callable[[Bench], Table]] = FRAMEWORKS) -> list[Table]:
+    """A table for each framework that is there."""
+    tables: list[Table] = []
+    for framework in frameworks.values():
+        with bench.unless_lacking():
+            tables.append(framework(bench))
+    return tables
