@@ -147,7 +147,7 @@ def test_what_was_not_measured_is_left_out_by_name() -> None:
 
 def test_figures_are_dated_and_can_be_measured_again() -> None:
     """The section says when, on what, with what, and by which command; of another number of sessions, too."""
-    text = readme.section(RESULTS)
+    text = readme.section(RESULTS).replace("\n", " ")
     assert "Measured on 2026-01-02 by `python -m tests.benchmarks --install --json FILE.json`" in text
     assert "CPU Some, cores 2; memsessions 0.1.0, Redis 7.0.15." in text
     assert "results/2026-01-02.svg)" in text
@@ -199,16 +199,18 @@ def test_a_section_is_printed_without_writing(
     assert readme.kept() is None
 
 
-@pytest.mark.parametrize("wrong", ["repetitions", "marks"])
+@pytest.mark.parametrize("wrong", ["repetitions", "parts", "marks"])
 def test_what_cannot_be_shown_is_refused(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: str
 ) -> None:
-    """A quick run, and a README without the marks: nothing is kept then."""
-    few = {**RESULTS.plan, "repetitions": 2 if wrong == "repetitions" else 15}
-    file = _written(replace(RESULTS, plan=few), project / "figures.json")
+    """A quick run, one of some parts where nothing was lacking, a README without marks: nothing is kept."""
+    plan = {**RESULTS.plan, "repetitions": 2 if wrong == "repetitions" else 15}
+    skipped = [] if wrong == "parts" else RESULTS.skipped
+    file = _written(replace(RESULTS, plan=plan, skipped=skipped), project / "figures.json")
     if wrong == "marks":
         (project / "README.md").write_text("# Title")
     with pytest.raises(SystemExit, match="2"):
         _main(monkeypatch, file)
-    assert {"repetitions": "say nothing of speed", "marks": "no lines"}[wrong] in capsys.readouterr().err
+    errors = {"repetitions": "say nothing of speed", "parts": "has nothing of set, kill", "marks": "no lines"}
+    assert errors[wrong] in capsys.readouterr().err
     assert readme.kept() is None

@@ -84,7 +84,12 @@ def _lists(results: Results) -> bytes | None:
         for row in table.rows:
             if size and row.name.partition(", ")[0] in _LISTED:
                 series[row.name].append((_number(size[1]), row.figures["median ms"]))
-    return _over_sessions("lists", "What goes through all sessions of an app", series, "milliseconds")
+    return _over_sessions(
+        "lists",
+        "What goes through all sessions of an app (broken lines: redis-sessions)",
+        series,
+        "milliseconds",
+    )
 
 
 def _growth(results: Results) -> bytes | None:

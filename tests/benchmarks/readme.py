@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,10 +23,13 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 RESULTS = Path(__file__).parent / "results"
 
+_ALL = [pick for picks in (*PICKS.values(), *OTHER_PICKS.values()) for pick in picks]
+
 BEGIN = "<!-- Figures: python -m tests.benchmarks.readme writes what follows -->"
 END = "<!-- End of the figures -->"
 # Fewer repetitions show that the suite works, not how fast anything is.
 _LEAST_REPETITIONS = 7
+_WIDTH = 120
 _UNITS = (("s", 1.0), ("ms", 1e3), ("µs", 1e6))
 
 
@@ -40,7 +44,7 @@ def section(results: Results) -> str:
     return "\n\n".join(
         [
             f"![How many times faster memsessions is; the table says the same]({picture})",
-            _introduction(results),
+            textwrap.fill(_introduction(results), _WIDTH, break_long_words=False, break_on_hyphens=False),
             "\n".join(_table(results)),
             _conclusion(results),
         ]
@@ -130,8 +134,7 @@ def _amount(figure: float, unit: str) -> str:
 
 
 def _conclusion(results: Results) -> str:
-    found = [line for picks in (*PICKS.values(), *OTHER_PICKS.values()) for line in lines(results, picks)]
-    aims = [line.met for line in found if line.met is not None]
+    aims = [line.met for line in lines(results, _ALL) if line.met is not None]
     missed = aims.count(False)
     sentences = [
         f"Of {len(aims)} aims, {missed} {'is' if missed == 1 else 'are'} missed. "
@@ -147,6 +150,9 @@ def keep(file: Path) -> Results:
     results = Results.read(file)
     if results.plan["repetitions"] < _LEAST_REPETITIONS:
         raise ValueError(f"{file} has {results.plan['repetitions']} repetitions, which say nothing of speed")
+    missing = [pick.row for pick in _ALL if not list(lines(results, [pick]))]
+    if missing and not results.skipped:
+        raise ValueError(f"{file} has nothing of {', '.join(missing)}: a part of a run")
     RESULTS.mkdir(exist_ok=True)
     kept_file = RESULTS / f"{results.date}.json"
     if file.resolve() != kept_file:
