@@ -211,10 +211,17 @@ def test_the_output_says_what_was_measured_with(ran: Ran) -> None:
     assert " -t 1" in ran.figures["versions"]["memcached"]
 
 
-def test_what_is_lacking_is_skipped_by_name(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def without_pylibmc(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A run of one part, where something that it could use is lacking."""
+    folder = tmp_path_factory.mktemp("lacking")
+    (folder / "pylibmc.py").write_text("raise ImportError('libmemcached is not here')\n")
+    return Ran(folder, "--only", "calls", PYTHONPATH=str(folder))
+
+
+def test_what_is_lacking_is_skipped_by_name(without_pylibmc: Ran) -> None:
     """Its rows are left out, and the output and the JSON say what it is, why, and what installs it."""
-    (tmp_path / "pylibmc.py").write_text("raise ImportError('libmemcached is not here')\n")
-    ran = Ran(tmp_path, "--only", "calls", PYTHONPATH=str(tmp_path))
+    ran = without_pylibmc
     skipped = {"what": "pylibmc", "why": "libmemcached is not here", "flag": "--install"}
     assert ran.figures["skipped"] == [skipped]
     assert "skipped pylibmc: libmemcached is not here (--install installs it)" in ran.output.splitlines()
@@ -222,11 +229,11 @@ def test_what_is_lacking_is_skipped_by_name(tmp_path: Path) -> None:
     assert ran.table("One call").keys() == ROWS["One call"].keys() - set(OPTIONAL["One call"]["pylibmc"])
 
 
-def test_a_part_runs_alone(tmp_path: Path) -> None:
-    """`--only` leaves out the other parts, and starts no server that none of the chosen ones needs."""
-    ran = Ran(tmp_path, "--only", "imports")
-    assert [table["title"].split(":")[0] for table in ran.figures["tables"]] == ["Imports"]
-    assert "memcached" not in ran.figures["versions"]
+def test_a_part_runs_alone(without_pylibmc: Ran) -> None:
+    """`--only` leaves out the other parts, and what takes part in these only."""
+    titles = [table["title"].split(":")[0] for table in without_pylibmc.figures["tables"]]
+    assert titles == ["One call", "The floor"]
+    assert not {"Django", "Flask"} & without_pylibmc.figures["versions"].keys()
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

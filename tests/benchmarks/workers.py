@@ -48,7 +48,6 @@ class Worker:
 
     def prepare(self, call: str) -> None:
         self._arguments = list(self._cases[call].arguments())
-        gc.collect()
 
     def run(self, call: str) -> list[float]:
         return timed(self._cases[call], self._arguments)
@@ -141,6 +140,7 @@ def _serve(connection: Connection, work: Work, number: int) -> None:
                 return
             if request == "prepare":
                 worker.prepare(call)
+                gc.collect()
                 connection.send([])
                 continue
             try:

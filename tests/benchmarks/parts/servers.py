@@ -9,7 +9,7 @@ from itertools import count
 from memsessions import SessionsClient
 
 from ...support.memcached import Memcached
-from ..machine import Bench
+from ..machine import MEMCACHED, Bench
 from ..report import Row, Table
 from ..timing import Case, interleaved
 from ..workload import APP, TTL_S, create, fill, session_cases
@@ -25,7 +25,8 @@ def measure(bench: Bench) -> list[Table]:
     """Each call on one server and on three."""
     plan = bench.plan
     with ExitStack() as stack:
-        servers = [stack.enter_context(Memcached("-t", "1", "-m", "256")) for _ in range(1 + SERVERS)]
+        servers = [stack.enter_context(Memcached(*MEMCACHED)) for _ in range(1 + SERVERS)]
+        bench.took_part("memcached", " ".join([servers[0].stats()["version"], *MEMCACHED]))
         addresses = [server.address for server in servers]
         one = stack.enter_context(SessionsClient(addresses[0], ns="servers", wipe=0))
         three = stack.enter_context(SessionsClient(addresses[1:], ns="servers", wipe=0))
