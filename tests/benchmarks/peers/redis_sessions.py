@@ -94,7 +94,7 @@ class RedisSessions:
             raise RuntimeError(f"{call} of redis-sessions failed: {reply['error']}")
         return Timed([nanoseconds / 1e9 for nanoseconds in reply["nanoseconds"]], reply["answers"])
 
-    def call(self, call: str, **options: object) -> Any:  # noqa: ANN401  each call has an answer of its own
+    def call(self, call: str, **options: object) -> Any:
         """One call; its answer."""
         (answer,) = self.calls(call, [options]).answers
         return answer
