@@ -127,6 +127,16 @@ def test_lines_are_logarithmic_both_ways() -> None:
     assert all(step == pytest.approx([step[0]] * 3) and step[0] > 0 for step in steps)
 
 
+def test_lines_of_one_call_have_one_colour() -> None:
+    """The first of them is unbroken; what begins with another name has another colour."""
+    points = [(10.0, 1.0), (100.0, 2.0)]
+    series = dict.fromkeys(("soapp, ours", "soapp, theirs", "killall, ours"), points)
+    css = lines("lines", "Lists", "In words.", series, ("sessions", "ms")).decode()
+    colours = [re.findall(rf"\.xy-graph \.color-{at}{{fill:(#\w+)", css) for at in range(3)]
+    assert colours[0] == colours[1] != colours[2]
+    assert re.findall(r"\.color-(\d) \.line{stroke-dasharray", css) == ["1"]
+
+
 CALLS = Table(
     "One call: 80 bytes of record",
     [

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import pygal
 from pygal.style import Style
 
+from .styles import FONT, css, strokes
+
 # It finds plug-ins for maps, and has Python 3.11 warn at each import of what is not there.
 sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, pygal.PluginImportFixer)]
 
@@ -22,21 +24,6 @@ _MARGIN = 14
 _INDENT = 14  # of a bar's label below its heading
 _LINE = 22  # pixels of height of a bar
 _LEAST_DRAWN = 0.1  # a bar that is longer to the left says nothing more, and makes all others short
-_SERIES = ("#2f81f7", "#d9622b", "#1a9e77", "#a371f7", "#c4932b", "#8b949e")  # are seen on both grounds
-_FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
-
-
-class _Palette(NamedTuple):
-    paper: str
-    ink: str
-    faint: str  # guides
-    ours: str
-    theirs: str
-    behind: str  # where ours loses
-
-
-_LIGHT = _Palette("#ffffff", "#1f2328", "#d1d9e0", "#0969da", "#8c959f", "#c4501b")
-_DARK = _Palette("#0d1117", "#e6edf3", "#30363d", "#4493f8", "#7d8590", "#f0883e")
 
 
 class Bar(NamedTuple):
@@ -111,7 +98,7 @@ def lines(
 ) -> bytes:
     """A line for each series through its points, on logarithmic axes.
 
-    Of those whose names begin alike, before a comma, only the first is drawn through, in the same colour.
+    Those whose names begin alike, before a comma, have one colour; only the first of them is unbroken.
     """
     upwards = [y for points in series.values() for _, y in points]
     marks = _marks(min(upwards), max(upwards))
@@ -132,7 +119,7 @@ def lines(
     )
     for label, points in series.items():
         chart.add(label, sorted(points))
-    return _drawn(chart, name, title, description, lambda _root: None, _strokes(list(series)))
+    return _drawn(chart, name, title, description, lambda _root: None, strokes(list(series)))
 
 
 def _label(figure: float) -> dict[str, Any]:
@@ -176,7 +163,7 @@ def _looks(title: str, rows: int) -> dict[str, Any]:
     sizes = {f"{what}_font_size": 13 for what in ("label", "major_label", "value", "legend")}
     return {
         "title": title,
-        "style": Style(font_family=_FONT, title_font_size=14, **sizes),
+        "style": Style(font_family=FONT, title_font_size=14, **sizes),
         "width": WIDTH,
         "height": rows * _LINE + 100,
         "margin": _MARGIN,
@@ -214,7 +201,7 @@ def _drawn(
         return root
 
     chart.uuid = name
-    chart.css = [f"inline:{_css(f'#chart-{name} ', more_rules)}"]
+    chart.css = [f"inline:{css(f'#chart-{name} ', more_rules)}"]
     chart.add_xml_filter(finished)
     drawn: bytes = chart.render()
     return drawn + b"\n"
@@ -277,63 +264,4 @@ def _is_not_seen(element: Any) -> bool:
         kind in ("", "script", "desc", "title")
         or "tooltip-overlay" in _classes(element)
         or (kind == "rect" and element.get("width") is None)
-    )
-
-
-def _css(chart: str, more_rules: str) -> str:
-    """Of one chart: several may stand in one document."""
-    layout = """
-        text { stroke: none; }
-        .titles .title { text-anchor: middle; font-weight: normal; font-size: 12px; }
-        .titles .plot_title { text-anchor: start; font-weight: 600; font-size: 15px; }
-        .axis.x text { text-anchor: middle; }
-        .axis.y text { text-anchor: end; }
-        .horizontal .axis.y text { text-anchor: start; }
-        .horizontal .axis.y text.figure { text-anchor: end; }
-        .axis.y text.heading { font-weight: 600; stroke-width: 5px; paint-order: stroke; }
-        .guide.line, .axis .line { fill: none; }
-        .horizontal .axis.y .line, .vertical .axis.x .guide.line { opacity: 0; }
-        .horizontalbar-graph .axis.x > .line { opacity: 0; }
-        .horizontalbar-graph .major.guide.line { stroke-width: 1.5px; }
-        .horizontalstackedbar-graph .bar { stroke: none; }
-        .color-1 .bar, .color-3 .bar { fill-opacity: .4; }
-        .series .line { fill: none; stroke-width: 2px; }
-    """
-    light = _prefixed(chart, layout + more_rules + _colours(_LIGHT))
-    dark = _prefixed(chart, _colours(_DARK))
-    return f"{light}@media (prefers-color-scheme: dark) {{\n{dark}}}"
-
-
-def _strokes(names: Sequence[str]) -> str:
-    rules = ""
-    begun: list[str] = []
-    for at, name in enumerate(names):
-        group = name.partition(", ")[0]
-        if group in begun:
-            rules += f".xy-graph .color-{at} .line {{ stroke-dasharray: 6 4; }}\n"
-        else:
-            begun.append(group)
-        colour = _SERIES[begun.index(group) % len(_SERIES)]
-        rules += f".xy-graph .color-{at} {{ fill: {colour}; stroke: {colour}; }}\n"
-    return rules
-
-
-def _colours(palette: _Palette) -> str:
-    return f"""
-        .graph > .background {{ fill: {palette.paper}; }}
-        .plot > .background {{ fill: none; }}
-        .titles text, .axis text, .legends text, .series text {{ fill: {palette.ink}; }}
-        .axis.y text.heading {{ stroke: {palette.paper}; }}
-        .axis .line {{ stroke: {palette.faint}; }}
-        .horizontalbar-graph .major.guide.line {{ stroke: {palette.ink}; }}
-        .faster, .color-0 .bar, .color-1 .bar {{ fill: {palette.ours}; }}
-        .color-2 .bar, .color-3 .bar {{ fill: {palette.theirs}; }}
-        .slower {{ fill: {palette.behind}; }}
-    """
-
-
-def _prefixed(chart: str, rules: str) -> str:
-    return "".join(
-        ", ".join(chart + selector.strip() for selector in selectors.split(",")) + f" {{{body}}}\n"
-        for selectors, body in re.findall(r"([^{}]+){([^{}]*)}", rules)
     )
