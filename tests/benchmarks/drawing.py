@@ -70,7 +70,7 @@ def times_faster(name: str, title: str, description: str, bars: Sequence[Bar]) -
     chart = pygal.HorizontalBar(
         **_looks(title, len(bars)),
         **_labels(bars),
-        x_title="times faster, on a logarithmic scale; left of 1: slower",
+        x_title="times faster (logarithmic); left of 1: slower",
         y_labels=[_label(mark) for mark in _marks(low, high) if low / room <= mark <= high * room],
         y_labels_major=[1],
         range=(low / room, high * room),
