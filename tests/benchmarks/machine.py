@@ -16,7 +16,7 @@ from memsessions import SessionsClient
 
 from ..support.memcached import Memcached
 from .lacking import Lacking
-from .workload import Plan, fill
+from .workload import Plan, fill, ours
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class Bench:
         """A namespace with so many sessions. All parts share it, so each leaves it as it was."""
         if sessions not in self._filled:
             ns = f"filled{sessions}"
-            client = self.keep(SessionsClient(self.memcached.address, ns=ns, wipe=0))
+            client = self.keep(ours(self.memcached.address, ns))
             before = int(self.memcached.stats()["bytes"])
             fill(client, sessions)
             each = (int(self.memcached.stats()["bytes"]) - before) / sessions
