@@ -149,6 +149,7 @@ def test_a_session_ends_when_it_would_have_ended(
     def act() -> None:
         old.killall(APP)
         new.rs.killall(APP)
+        clock.late_s = 0
         rolling = old.create(APP, USER, IP, ttl=100)["token"]
         fixed = old.create(APP, USER, IP, ttl=200, no_resave=True)["token"]
         short = old.create(APP, USER, IP, ttl=60)["token"]
