@@ -28,7 +28,7 @@ from .injection import at_line
 APP = "forum"
 IP = "127.0.0.1"
 #: A child that takes longer hangs: it is ended, and fails its test.
-CHILD_S = 20
+CHILD_S = 40
 
 
 def sockets(port: int) -> set[int]:
