@@ -342,7 +342,7 @@ def test_a_write_beyond_the_servers_limit_is_too_large_and_the_session_as_it_was
 
 def test_a_client_that_knows_the_limit_refuses_before_any_io(small: Server) -> None:
     """It then says how much fits, and which key is the largest."""
-    with SessionsClient(small.memcached.address, ns=NS, wipe=0, max_item_bytes=512 * 1024) as rs:
+    with SessionsClient(small.memcached.address, ns=NS, wipe=0, timeout=30, max_item_bytes=512 * 1024) as rs:
         token = rs.create(APP, USER, "192.0.2.1", d={"a": 1})["token"]
         small.memcached.freeze()
         try:
