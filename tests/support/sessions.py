@@ -44,6 +44,11 @@ class Ticks:
             time.sleep(0.002)
 
 
+def since(ticks: Ticks, seconds: int) -> range:
+    """So many seconds, and those that passed by themselves since the test began."""
+    return range(seconds, seconds + ticks.passed() + 1)
+
+
 def between_ticks(where: Where, act: Callable[[], T]) -> T:
     """What `act` answers when the server's clock does not tick in the middle of it: times are exact then.
 
