@@ -182,7 +182,7 @@ def sessions(
                 named = iter(scans.named_of_user(id or ""))
             else:
                 peeked = scans.peeked(course.counting(listing.sessions()), dt)
-                named = ((each.name, each.session) for each in peeked)
+                named = ((name, session) for name, _, session in peeked)
             for name, session in named:
                 if dt is None or session["idle"] <= dt:
                     total += 1
@@ -222,7 +222,7 @@ def peek_named(client: SessionsClient, app: str, handle: str) -> Named | None:
 
 def _peek(node: Node, app: str, name: bytes) -> Named | None:
     peeked = node.app(app).scans.peeked([name], deadline=node.store.deadline())
-    return next((Named(node.store.server, handle_of(name), each.session) for each in peeked), None)
+    return next((Named(node.store.server, handle_of(name), session) for _, _, session in peeked), None)
 
 
 # ------------------------------------------------------------------------------------------ changing

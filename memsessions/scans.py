@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import record
 from .errors import StoreDamaged
@@ -21,6 +21,9 @@ from .tokens import LIFE_LENGTH, NAME_LENGTH, hashed, parse_life
 from .types import Session
 from .wiping import is_old
 
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
 # A batch asks for at most this many sessions; it begins small, as they may be large.
 _BATCH_MIN, _BATCH_MAX = 128, 1_000
 _BATCH_BYTES = 2_000_000
@@ -28,12 +31,9 @@ _BATCH_BYTES = 2_000_000
 _PASSES = 10
 
 
-class Peeked(NamedTuple):
-    """A session that was looked at: its name in the store, what stands there, and what is shown of it."""
-
-    name: bytes
-    found: Record
-    session: Session
+#: A session that was looked at: its name in the store, what stands there, and what is shown of it. It is just
+#: a tuple, as one is made of every session that is listed.
+Peeked: TypeAlias = "tuple[bytes, Record, Session]"
 
 
 class Counted(NamedTuple):
@@ -66,7 +66,7 @@ class Scans:
         deadline = self._store.deadline()
         names = [item.session for item in self._index.of_user(hashed(id), deadline=deadline)]
         found = self.peeked(names, deadline=deadline)
-        named = [(each.name, each.session) for each in found if each.session["id"] == id]
+        named = [(name, session) for name, _, session in found if session["id"] == id]
         return sorted(named, key=lambda pair: idle_time(pair[1]))
 
     def active(self, dt: int) -> list[Session]:
@@ -75,7 +75,7 @@ class Scans:
 
     def each_active(self, dt: int) -> Iterator[Session]:
         """The same in no order, with one batch of them held at a time."""
-        return (each.session for each in self.peeked(self._index.sessions(), dt))
+        return (session for _, _, session in self.peeked(self._index.sessions(), dt))
 
     def every(self) -> Iterator[Peeked]:
         """Every session of the app, in no order, with one batch of them held at a time."""
@@ -142,10 +142,7 @@ class Scans:
         def batches() -> Iterator[Batch]:
             for records in groups:
                 lives = {item[-LIFE_LENGTH:] for item in records}
-                fixed = {text for text in lives if parse_life(text).no_resave}
-                ending = (
-                    [session_of(item) for item in records if item[-LIFE_LENGTH:] in fixed] if fixed else []
-                )
+                ending = _fixed(records, lives)
                 waiting.append((records, lives, ending))
                 names = [session_of(item) for item in records]
                 yield LeftMany(self._keys.sessions, names), LeftMany(self._keys.reads, ending)
@@ -182,7 +179,9 @@ class Scans:
                 _, _, _, ttl, no_resave, _, _ = found
                 if counter is None and no_resave:
                     continue
-                idle = max(0, ttl + 1 - left)
+                idle = ttl + 1 - left
+                if idle < 0:
+                    idle = 0
                 if dt is None or idle <= dt:
                     reads, reads_left = counter or (b"1", 0)
                     try:
@@ -191,7 +190,7 @@ class Scans:
                     except ValueError:
                         reason = "what stands under a counter's key is no number"
                         raise StoreDamaged(self._store.server, reason) from None
-                    yield Peeked(name, found, session)
+                    yield name, found, session
 
     def _decoded(self, values: list[bytes]) -> list[record.Record]:
         try:
@@ -220,9 +219,8 @@ class Scans:
             seen.update(item.session for item in entries)
             if len(seen) > _BATCH_MAX:
                 deadline = None  # too many for one; each packet has its own then
-            answers = self._store.run(self._ending(entries), deadline=deadline)
-            killed, names, missing = self._counted(entries, answers)
-            counters = [DeleteMany(self._keys.reads, names)]
+            killed, ended, missing = self._end(entries, deadline)
+            counters = [DeleteMany(self._keys.reads, ended)]
             yield killed
             yield from self._kill_late(missing)
 
@@ -237,9 +235,19 @@ class Scans:
                 if left is not None and not is_old(item.life, left)
             ]
             if late:
-                killed, names, _ = self._counted(late, self._store.run(self._ending(late)))
+                killed, ended, _ = self._end(late)
                 yield killed
-                self._store.run((DeleteMany(self._keys.reads, names),))
+                self._store.run((DeleteMany(self._keys.reads, ended),))
+
+    def _end(
+        self, entries: list[Entry], deadline: float | None = None
+    ) -> tuple[int, list[bytes], list[Entry]]:
+        """End sessions, in one round trip; answers as `_ended`."""
+        names = [item.session for item in entries]
+        fixed = [item.session for item in entries if item.life.no_resave]
+        answers = self._store.run(self._ending(names, fixed), deadline=deadline)
+        killed, ended, missing = _ended(names, fixed, answers)
+        return killed, ended, [item for item in entries if item.session in missing]
 
     def kill_all(self, go_on: GoOn = always) -> Iterator[int]:
         """End the sessions of the app, and remove the buckets that listed nothing else; as `kill_of_user`."""
@@ -251,7 +259,7 @@ class Scans:
                 break
 
     def _kill_once(self, seen: set[tuple[bytes, int]], go_on: GoOn) -> Iterator[int]:
-        waiting: deque[list[tuple[Bucket, list[Entry]]]] = deque()
+        waiting: deque[tuple[list[tuple[Bucket, list[bytes]]], list[bytes], list[bytes]]] = deque()
         leftovers: list[Operation] = []
         unfinished: list[Entry] = []
 
@@ -259,54 +267,56 @@ class Scans:
             for group in self._index.groups():
                 new = [bucket for bucket in group if (bucket.key, bucket.cas) not in seen]
                 seen.update((bucket.key, bucket.cas) for bucket in new)
-                waiting.append([(bucket, [entry(item) for item in bucket.records()]) for bucket in new])
-                entries = [item for _, listed in waiting[-1] for item in listed]
-                batch = [*self._ending(entries), *leftovers]
+                listed = [(bucket, bucket.records()) for bucket in new]
+                records = [record for _, some in listed for record in some]
+                names = [session_of(record) for record in records]
+                fixed = _fixed(records, {record[-LIFE_LENGTH:] for record in records})
+                waiting.append((listed, names, fixed))
+                batch = [*self._ending(names, fixed), *leftovers]
                 leftovers.clear()
                 yield batch
-                if not go_on(len(entries)):
+                if not go_on(len(names)):
                     return
 
         for answers in self._store.stream(batches()):
-            group = waiting.popleft()
-            entries = [item for _, listed in group for item in listed]
-            killed, names, missing = self._counted(entries, answers)
+            listed, names, fixed = waiting.popleft()
+            killed, ended, missing = _ended(names, fixed, answers)
             yield killed
-            unfinished += missing
-            leftovers.append(DeleteMany(self._keys.reads, names))
-            ended = set(names)
-            for bucket, listed in group:
+            leftovers.append(DeleteMany(self._keys.reads, ended))
+            for bucket, records in listed:
                 # A record without a session may announce one that is just being made, and has to stay.
-                if all(item.session in ended for item in listed):
+                here = [entry(item) for item in records if session_of(item) in missing] if missing else []
+                unfinished += here
+                if not here:
                     leftovers.append(Delete(bucket.key, bucket.cas))
         if leftovers:
             self._store.run(leftovers)
         yield from self._kill_late(unfinished)
 
-    def _ending(self, entries: list[Entry]) -> list[Operation]:
-        """The operations that end sessions; give their answers to `_counted`."""
-        return [
-            LeftMany(self._keys.reads, [item.session for item in entries if item.life.no_resave]),
-            DeleteMany(self._keys.sessions, [item.session for item in entries]),
-        ]
+    def _ending(self, names: list[bytes], fixed: list[bytes]) -> list[Operation]:
+        """The operations that end sessions, some of which have a fixed end; give the answers to `_ended`."""
+        return [LeftMany(self._keys.reads, fixed), DeleteMany(self._keys.sessions, names)]
 
-    def _counted(self, entries: list[Entry], answers: list[Any]) -> tuple[int, list[bytes], list[Entry]]:
-        """How many sessions were ended, the names whose counters are to be removed, and who was not there.
 
-        The counter of a record that has no session is left: the session may be on its way.
-        """
-        ends, gone = iter(answers[0]), answers[1]
-        killed = 0
-        names = []
-        missing = []
-        for item, was_there in zip(entries, gone, strict=True):
-            over = item.life.no_resave and next(ends) is None
-            if was_there:
-                names.append(item.session)
-                killed += not over
-            else:
-                missing.append(item)
-        return killed, names, missing
+def _ended(names: list[bytes], fixed: list[bytes], answers: list[Any]) -> tuple[int, list[bytes], set[bytes]]:
+    """How many sessions were ended, the names whose counters are to be removed, and who was not there.
+
+    The counter of a record that has no session is left: the session may be on its way.
+    """
+    lefts, gone = answers[:2]
+    over = {name for name, left in zip(fixed, lefts, strict=True) if left is None}
+    if all(gone):
+        ended, missing = names, set()
+    else:
+        ended = [name for name, was_there in zip(names, gone, strict=True) if was_there]
+        missing = set(names).difference(ended)
+    return len(ended) - len(over.intersection(ended)), ended, missing
+
+
+def _fixed(records: list[bytes], lives: set[bytes]) -> list[bytes]:
+    """Of some records, in which these lives occur, the names of the sessions that have a fixed end."""
+    fixed = {text for text in lives if parse_life(text).no_resave}
+    return [session_of(item) for item in records if item[-LIFE_LENGTH:] in fixed] if fixed else []
 
 
 def _add_least(least: dict[bytes, int], lives: set[bytes], dt: int) -> None:

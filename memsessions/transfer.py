@@ -157,10 +157,10 @@ def check_importable(client: SessionsClient, sessions: Iterable[Mapping[str, Any
 
 
 def _exported(peeked: Peeked, server: str, now: int) -> Exported:
-    ttl, no_resave = peeked.found[3], bool(peeked.found[4])
-    session = peeked.session
+    name, found, session = peeked
+    ttl, no_resave = found[3], bool(found[4])
     return {
-        "session": peeked.name.decode(),
+        "session": name.decode(),
         "server": server,
         "id": session["id"],
         "ip": session["ip"],

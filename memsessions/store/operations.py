@@ -107,7 +107,7 @@ class SizeMany(NamedTuple):
 
 
 class DeleteMany(NamedTuple):
-    """Remove each item. Answers `list[bool]`: whether it was there."""
+    """Remove each item. Answers `list[bool]`: whether it was there; of a name given twice, once at most."""
 
     prefix: bytes
     names: Sequence[bytes]

@@ -91,12 +91,12 @@ def _encode_delete(op: Delete, _clock: Clock) -> bytes:
     return b"md %b\r\n" % op.key if op.cas is None else b"md %b C%d\r\n" % (op.key, op.cas)
 
 
-def _encode_many(head: bytes, tail: bytes) -> Callable[[Any, Clock], bytes]:
+def _encode_many(head: bytes, tail: bytes, end: bytes = b"") -> Callable[[Any, Clock], bytes]:
     def encode(op: Any, _clock: Clock) -> bytes:
         if not op.names:
             return b""
         start = head + op.prefix
-        requests: bytes = start + (tail + start).join(op.names) + tail  # the whole batch in one call
+        requests: bytes = start + (tail + start).join(op.names) + tail + end  # the whole batch in one call
         return requests
 
     return encode
@@ -113,7 +113,8 @@ _ENCODERS: dict[type, Callable[[Any, Clock], bytes]] = {
     PeekMany: _encode_many(b"mg ", b" v t u\r\n"),
     LeftMany: _encode_many(b"mg ", b" t u\r\n"),
     SizeMany: _encode_many(b"mg ", b" s u\r\n"),
-    DeleteMany: _encode_many(b"md ", b"\r\n"),
+    # Only what is not there is answered, by its key, and the end.
+    DeleteMany: _encode_many(b"md ", b" q k\r\n", b"mn\r\n"),
 }
 
 
@@ -200,21 +201,53 @@ def _miss(line: bytes) -> Any:
 
 def _peeked(lines: _Lines, op: PeekMany) -> list[tuple[bytes, int] | None]:
     found: list[tuple[bytes, int] | None] = []
+    said = _Heads()
     for _ in op.names:
         head = next(lines)
         if head[:3] != b"VA ":
             found.append(_miss(head))
             continue
-        _, size, left = head.split()
+        size, left = said[head]
         value = next(lines)
-        if len(value) != int(size):
+        if len(value) != size:
             raise ProtocolError("a value is not as long as its head says")
-        found.append((value, int(left[1:])))
+        found.append((value, left))
     return found
 
 
+class _Heads(dict[bytes, tuple[int, int]]):
+    """The size and the seconds left that the heads of values say; of many sessions many say the same."""
+
+    def __missing__(self, head: bytes) -> tuple[int, int]:
+        _, size, left = head.split()
+        self[head] = said = int(size), int(left[1:])
+        return said
+
+
 _stored = _word({b"STORED": True, b"NOT_STORED": False})
-_gone = _word({b"HD": True, b"NF": False})
+
+
+def _deleted(lines: _Lines, op: DeleteMany) -> list[bool]:
+    if not op.names:
+        return []
+    missing = []
+    while (line := next(lines)) != b"MN":
+        if line[:4] != b"NF k":
+            raise _unexpected(line)
+        missing.append(line[4:])
+    if not missing:
+        return [True] * len(op.names)
+    answers = []
+    missing.reverse()
+    for name in op.names:
+        there = not missing or missing[-1] != op.prefix + name
+        answers.append(there)
+        if not there:
+            missing.pop()
+    if missing:
+        raise ProtocolError("the server answers of another key than was asked for")
+    return answers
+
 
 _PARSERS: dict[type, Callable[[_Lines, Any], Any]] = {
     Read: _item,
@@ -227,7 +260,7 @@ _PARSERS: dict[type, Callable[[_Lines, Any], Any]] = {
     PeekMany: _peeked,
     LeftMany: _numbers(b"HD t"),
     SizeMany: _numbers(b"HD s"),
-    DeleteMany: lambda lines, op: [_gone(lines, op) for _ in op.names],
+    DeleteMany: _deleted,
 }
 
 
@@ -303,6 +336,8 @@ def decode_visit(visit: Visit, data: bytes) -> Visited:
 
 # A head, a value of the longest kind, and the line's end; heads are below 64 bytes.
 _LINE_BYTES = 128
+# A line that shows a key, which is 250 bytes at most.
+_KEY_LINE_BYTES = 256
 
 
 class Limit(NamedTuple):
@@ -324,10 +359,13 @@ def reply_limit(batch: Batch, item_bytes: int) -> Limit:
         elif isinstance(op, (ReadMany, PeekMany)):
             total_bytes += len(op.names) * (_LINE_BYTES + item_bytes)
             lines += len(op.names) * 2
-        elif isinstance(op, (LeftMany, SizeMany, DeleteMany)):
+        elif isinstance(op, (LeftMany, SizeMany)):
             total_bytes += len(op.names) * _LINE_BYTES
             lines += len(op.names)
+        elif isinstance(op, DeleteMany):
+            total_bytes += (len(op.names) + 1) * _KEY_LINE_BYTES
+            lines += len(op.names) + 1
         else:
             total_bytes += _LINE_BYTES
             lines += 1
-    return Limit(total_bytes, lines, item_bytes + _LINE_BYTES)
+    return Limit(total_bytes, lines, item_bytes + _KEY_LINE_BYTES)
