@@ -17,6 +17,7 @@ from memsessions import (
     SessionTooLarge,
     StoreDamaged,
     StoreError,
+    StoreFull,
     StoreUnavailable,
     ValidationError,
     batches,
@@ -244,6 +245,36 @@ def test_a_session_that_lost_its_counter_is_read_as_by_get(client: SessionsClien
     assert again is not None
     assert (first["r"], again["r"], second["r"]) == (expected["r"], expected["r"] + 1, 2)
     assert fixed is None
+
+
+def test_a_session_that_a_full_store_cannot_count_is_read_as_by_get(make_client: MakeClient) -> None:
+    """The others in its batch are counted."""
+    where = InMemory()
+    rs = make_client(where.address, ns=where.ns)
+    tokens = created(rs, [new(1), new(2), new(3)])
+    for _ in range(8):
+        rs.get_many(APP, tokens[:2])
+    rs.get(APP, tokens[2])
+    store = memory_at(where.address)
+    store._limit_bytes = store._bytes  # no room for a second digit
+    by_get = rs.get(APP, tokens[0])
+    first, second, third, again = there(rs.get_many(APP, [*tokens, tokens[0]]))
+    assert first == again == by_get
+    assert [session["r"] for session in (first, second, third)] == [10, 10, 3]
+
+
+def test_many_that_an_index_item_cannot_take_are_refused_and_not_there(make_client: MakeClient) -> None:
+    """One after the other, some would be taken."""
+    where = InMemory()
+    rs = make_client(where.address, ns=where.ns)
+    store = memory_at(where.address)
+    store._item_bytes = 4096
+    tokens = created(rs, [{"id": "user", "ip": IP}] * 70)
+    before = set(contents(where))
+    with pytest.raises(StoreFull):
+        created(rs, [{"id": "user", "ip": IP}] * 20)
+    assert set(contents(where)) == before
+    assert len(rs.soid(APP, "user")) == len(there(rs.get_many(APP, tokens))) == 70
 
 
 @pytest.mark.parametrize("where", ["memory", "memcached"], indirect=True)
