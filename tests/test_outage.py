@@ -495,6 +495,124 @@ def test_every_method_works_when_replies_come_in_single_bytes(
         assert rs.ping() == "PONG"
 
 
+# ------------------------------------------------------------------- a create_many that fails half way
+
+BATCHES, EACH = 4, 10
+
+
+class HalfWay(NamedTuple):
+    """A client that makes sessions in four batches, and a proxy for what happens in the third."""
+
+    server: Memcached
+    proxy: Proxy
+    rs: SessionsClient
+    direct: SessionsClient
+
+    def create(self) -> Result:
+        new: NewSession = {"id": USER, "ip": IP, "ttl": 3600, "d": {"k": SECRET}}
+        return timed("create_many", lambda: self.rs.create_many(APP, [new] * (BATCHES * EACH)))
+
+    def left(self) -> int:
+        """How many sessions are there. All of them are listed."""
+        there = [key for key in self.server.keys("rs") if ":s:" in key]
+        assert len(self.direct.soid(APP, USER)) == len(self.direct.soapp(APP)) == len(there)
+        return len(there)
+
+
+@pytest.fixture
+def half_way(
+    own_memcached: Memcached, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[HalfWay]:
+    monkeypatch.setattr(batches, "BATCH_MAX", EACH)
+    with Proxy(("127.0.0.1", own_memcached.port)) as proxy:
+        direct = make_client(own_memcached.address, timeout=PATIENCE_S)
+        direct.create(APP, "other", IP)
+        direct.killall(APP)
+        rs = make_client(proxy.address, timeout=TIMEOUT_S)
+        rs.create("another", USER, IP)
+        yield HalfWay(own_memcached, proxy, rs, direct)
+
+
+def in_the_third(proxy: Proxy, act: Callable[[bytes], bytes | None], way: str) -> None:
+    """Have something happen to the third batch of a create_many, on its way there or back, and once."""
+    batches_seen = 0
+
+    def passing(chunk: bytes) -> bytes | None:
+        nonlocal batches_seen
+        batches_seen += chunk.count(b"fence" if way == "there" else b"NF O")
+        if batches_seen < 3:
+            return chunk
+        proxy.to_server = proxy.to_client = lambda later: later
+        return act(chunk)
+
+    if way == "there":
+        proxy.to_server = passing
+    else:
+        proxy.to_client = passing
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+def test_of_a_create_many_whose_connection_breaks_nothing_is_left(half_way: HalfWay, way: str) -> None:
+    """Whether the batch was made or not: it is ended over another connection, and those before it are."""
+    half_way.rs.create_many(APP, [{"id": "other", "ip": IP}])
+    half_way.direct.killall(APP)
+    in_the_third(half_way.proxy, lambda _chunk: None, way)
+    check(half_way.create(), half_way.proxy.address)
+    assert half_way.left() == 0
+    assert [key for key in half_way.server.keys("rs:forum") if ":r:" in key] == []
+    assert half_way.create().error is None
+    assert half_way.left() == BATCHES * EACH
+
+
+def test_of_a_create_many_that_a_server_does_not_answer_what_is_left_is_listed(half_way: HalfWay) -> None:
+    """It says so after one time-out more, and "log out everywhere" ends what the server made then."""
+    half_way.rs.create_many(APP, [{"id": "other", "ip": IP}])
+    half_way.direct.killall(APP)
+
+    def freeze(chunk: bytes) -> bytes:
+        half_way.server.freeze()
+        return chunk
+
+    in_the_third(half_way.proxy, freeze, "there")
+    try:
+        result = half_way.create()
+        assert isinstance(result.error, StoreUnavailable)
+        assert result.took_s < 2 * (TIMEOUT_S + LATE_S)
+    finally:
+        half_way.server.thaw()
+    left = half_way.left()
+    assert left <= 3 * EACH
+    assert half_way.direct.killsoid(APP, USER) == {"kill": left}
+
+
+def test_what_an_interrupted_create_many_has_made_is_listed_and_can_be_ended(half_way: HalfWay) -> None:
+    half_way.rs.create_many(APP, [{"id": "other", "ip": IP}])
+    half_way.direct.killall(APP)
+    interrupted = threading.Event()
+
+    def interrupt(_chunk: bytes) -> bytes:
+        interrupted.set()
+        return b""
+
+    in_the_third(half_way.proxy, interrupt, "back")
+    main = threading.main_thread()
+
+    def stop() -> None:
+        assert interrupted.wait(5)
+        signal.pthread_kill(main.ident or 0, signal.SIGINT)
+
+    waiting(half_way.rs, PATIENCE_S)
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        half_way.rs.create_many(APP, [{"id": USER, "ip": IP}] * (BATCHES * EACH))
+    thread.join()
+    assert half_way.left() == 3 * EACH
+    assert half_way.direct.killsoid(APP, USER) == {"kill": 3 * EACH}
+    assert half_way.rs.ping() == "PONG"
+    assert half_way.proxy.connections == 2, "the one that was waited for is closed"
+
+
 AFTER_RESTART: dict[str, object] = {
     "get": None,
     "get of a session unknown": None,
