@@ -138,18 +138,20 @@ class _Creation:
             by_node: dict[Node, list[Ready]] = {}
             for each, order in waiting:
                 by_node.setdefault(order[turn], []).append(each)
-            errors = self._fleet.outcome_on_each(
-                lambda node, some=by_node, part=share: self._make_on(node, some[node], part),  # type: ignore[misc]
-                list(by_node),
-            )
-            for node, error in zip(by_node, errors, strict=True):
-                if error is None:
-                    continue
+            for node, error in self._make_on_each(by_node, share):
                 if last or not isinstance(error, (StoreUnavailable, UnsupportedServer, StoreFull)):
                     raise error
                 passed_over(node, self._app, "create_many", error)
             waiting = [pair for pair in waiting if pair[0].number not in self._made]
             turn += 1
+
+    def _make_on_each(
+        self, by_node: dict[Node, list[Ready]], share: float
+    ) -> list[tuple[Node, StoreError | SessionTooLarge]]:
+        """Make sessions on their servers at the same time; the servers that did not make all, and why."""
+        nodes = list(by_node)
+        errors = self._fleet.outcome_on_each(lambda node: self._make_on(node, by_node[node], share), nodes)
+        return [(node, error) for node, error in zip(nodes, errors, strict=True) if error is not None]
 
     def _make_on(self, node: Node, ready: list[Ready], share: float) -> StoreError | SessionTooLarge | None:
         """Make sessions on a server, batch by batch; what kept it from making all of them."""
