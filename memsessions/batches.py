@@ -121,7 +121,7 @@ class BatchedSessions(AppSessions):
         if time.monotonic() - started >= LONG_S:
             unlisted = entries  # a wipe may have taken them for the rest of somebody's failure
         if unlisted:
-            self._listings.surely(unlisted)
+            self._listings.surely(unlisted, deadline)
         return stored
 
     def _check_too_large(self, refused: WriteRefused, ready: Sequence[Ready], stored: list[Any]) -> None:
@@ -184,7 +184,7 @@ class BatchedSessions(AppSessions):
             shown[place] = self._held(Held(asked[place], found, item, counter, idle)).shown()
             if idle > 0:
                 used.append((found, names[place], idle))
-        self._listings.keep_all(used)
+        self._listings.keep_all(used, deadline)
         return shown, values
 
     def _decoded_all(self, values: list[bytes]) -> list[Record]:

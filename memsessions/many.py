@@ -224,6 +224,4 @@ def _checked(session: Mapping[str, Any], number: int, item_bytes: int) -> Ready:
     check.check_flag("no_resave", no_resave)
     data = None if d is None else record.without_none(check.checked_data(d, item_bytes))
     value = record.encode(record.new_record(user, ip, ttl, no_resave, data or None))
-    if len(value) + check.ITEM_OVERHEAD_BYTES > item_bytes:
-        check.check_size(data or {}, item_bytes)
     return Ready(number, hashed(user), Life(ttl, no_resave), value)
