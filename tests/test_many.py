@@ -168,7 +168,10 @@ def twins(rs: SessionsClient, where: Where) -> tuple[list[str], list[str]]:
     ]
     sessions = [new(number, **kind) for number, kind in enumerate(kinds)]
     both = [[rs.create(APP, **session)["token"] for session in sessions] for _ in range(2)]
-    where.advance(12)
+    where.advance(8)
+    for tokens in both:
+        assert rs.get(APP, tokens[4]) is not None  # which keeps its item beyond its end
+    where.advance(4)
     for tokens in both:
         rs.kill(APP, tokens[5])
         tokens.append(UNKNOWN)
@@ -324,7 +327,7 @@ def test_they_get_back_when_each_of_them_would_by_itself(make_client: MakeClient
     rs = make_client(where.address, ns=where.ns)
     meter = rs._nodes[0].meter
     store = memory_at(where.address)
-    tokens = created(rs, [new(number, ttl=ttl) for number, ttl in enumerate([7200, 400, 100] * 4)])
+    tokens = created(rs, [new(number, ttl=ttl) for number, ttl in enumerate([7200, 400, 100] * 150)])
     reads: list[Callable[[], object]] = [
         lambda: rs.get_many(APP, tokens),
         lambda: [rs.get(APP, token) for token in tokens],
@@ -375,6 +378,8 @@ def test_the_cache_is_used_as_by_get(cached: SessionsClient, client: SessionsCli
     for _ in range(2):
         sessions = there(cached.get_many(APP, [*tokens, tokens[1]]))
         assert [session["r"] for session in sessions] == [2] * 5
+        assert sessions[1] is not sessions[4]
+        assert sessions[1]["d"] is not sessions[4]["d"]
         for session in sessions:
             assert session["d"] is not None
             session["d"]["n"] = -1

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from memsessions import NewSession, SessionsClient, StoreUnavailable, batches
+from memsessions import LogoutIncomplete, NewSession, SessionsClient, StoreUnavailable, batches
 
 from .conftest import MakeClient
 from .support.memcached import Memcached
@@ -85,6 +85,22 @@ def test_where_the_connection_breaks_nothing_is_left(half_way: HalfWay, way: str
     assert half_way.left() == 0
     tokens = half_way.create()
     assert half_way.left() == len(tokens) == BATCHES * EACH
+
+
+def test_where_a_connection_was_forgotten_reads_are_made_again_and_nothing_else(half_way: HalfWay) -> None:
+    """As by the single calls: whether what changes something took effect is not known."""
+    tokens = half_way.create()
+
+    def forget(_chunk: bytes) -> None:
+        half_way.proxy.to_server = lambda later: later
+
+    half_way.proxy.to_server = forget
+    sessions = half_way.rs.get_many(APP, tokens[:3])
+    assert [session and session["r"] for session in sessions] == [2, 2, 2]
+    half_way.proxy.to_server = forget
+    with pytest.raises(LogoutIncomplete):
+        half_way.rs.kill_many(APP, tokens)
+    assert half_way.rs.kill_many(APP, tokens) == {"kill": BATCHES * EACH}
 
 
 def test_where_the_server_answers_no_more_what_is_left_is_listed(half_way: HalfWay) -> None:

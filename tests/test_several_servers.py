@@ -27,7 +27,7 @@ from memsessions import (
     batches,
 )
 from memsessions.nodes import Node
-from memsessions.tokens import TAG
+from memsessions.tokens import TAG, server_tag
 
 from .conftest import MakeClient
 from .support.fakes import FakeServer, hello
@@ -377,9 +377,9 @@ def test_many_tokens_of_a_server_that_is_not_listed_are_unknown(
 def test_many_new_sessions_go_to_the_servers_that_answer(
     fleet: Fleet, make_client: MakeClient, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
-    """The first call, which meets the outage, included; and none takes longer than it may."""
+    """The first call, which meets the outage, included: the server is given half of the time."""
     caplog.set_level(logging.INFO, "memsessions")
-    rs = make_client(fleet.addresses, timeout=1.0)
+    rs = make_client(fleet.addresses, timeout=2.0)
     one_on_each(rs)
     server = fleet["cache-b"]
     server.kill() if how == "dead" else server.freeze()
@@ -387,7 +387,7 @@ def test_many_new_sessions_go_to_the_servers_that_answer(
         for _ in range(5):
             began = time.monotonic()
             tokens = made(rs, 90, "another")
-            assert time.monotonic() - began < 1.1
+            assert time.monotonic() - began < 1.7
             assert {home(rs, token) for token in tokens} == {"cache-a", "cache-c"}
             assert None not in rs.get_many(APP, tokens)
     finally:
@@ -559,7 +559,10 @@ def test_a_server_that_is_too_old_is_named_as_one_of_several(fleet: Fleet, make_
         rs.create(APP, "user", IP)
         with pytest.raises(LogoutIncomplete) as caught:
             rs.killsoid(APP, "user")
+        with pytest.raises(LogoutIncomplete) as of_many:
+            rs.kill_many(APP, ["0" * 51 + server_tag("old") + "00EFq"])
     assert (caught.value.killed, caught.value.unreached) == (1, ("old",))
+    assert (of_many.value.killed, of_many.value.unreached) == (0, ("old",))
 
 
 # ------------------------------------------------------------------------------------- side by side
