@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 import orjson
@@ -50,6 +50,14 @@ def check_token(token: object) -> None:
     except TypeError:
         pass
     _refuse("token", token)
+
+
+def check_listed(name: str, given: object) -> None:
+    """What can be iterated over, and is no text or mapping."""
+    if given is None:
+        raise MissingParameter(f"No {name} supplied")
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        raise InvalidValue(f"{name} must be a list, or something else to iterate over")
 
 
 def check_id(id: object) -> None:

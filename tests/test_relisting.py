@@ -24,7 +24,7 @@ def created(rs: SessionsClient, **options: Any) -> str:
 
 
 @pytest.mark.parametrize(("ttl", "quarter"), [(7200, 1800), (400, 100), (100, 60)])
-@pytest.mark.parametrize("call", ["get", "set"])
+@pytest.mark.parametrize("call", ["get", "get_many", "set"])
 @pytest.mark.parametrize("no_resave", [False, True])
 def test_a_session_that_is_used_is_listed_again_after_a_quarter_of_its_life(
     where: Where, client: SessionsClient, ttl: int, quarter: int, call: str, no_resave: bool
@@ -37,6 +37,8 @@ def test_a_session_that_is_used_is_listed_again_after_a_quarter_of_its_life(
     where.advance(quarter)
     if call == "get":
         assert client.get(APP, token) is not None
+    elif call == "get_many":
+        assert client.get_many(APP, [token]) != [None]
     else:
         assert client.set(APP, token, {"a": 1}) is not None
     assert [session["ip"] for session in client.soid(APP, USER)] == [IP]
@@ -91,8 +93,9 @@ def test_of_a_hundred_reads_less_than_one_has_to_do_more(make_client: MakeClient
     assert packets - reads < reads / 100
 
 
+@pytest.mark.parametrize("call", ["get", "get_many"])
 def test_a_read_is_not_failed_by_what_it_does_for_the_index(
-    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     where = InMemory()
     rs = make_client(where.address, ns=where.ns)
@@ -104,7 +107,7 @@ def test_a_read_is_not_failed_by_what_it_does_for_the_index(
 
     monkeypatch.setattr(serving.listing, "listing", refuse)
     where.advance(3000)
-    session = rs.get(APP, token)
+    session = rs.get(APP, token) if call == "get" else rs.get_many(APP, [token])[0]
     assert session is not None
     assert (session["d"], session["idle"], session["r"]) == ({"a": 1}, 3000, 2)
 

@@ -120,7 +120,7 @@ def take(server: Memcached, relay: Relay, ns: str, turn: Turn) -> Outcome:
             problems = [] if good else ["it answers what is not " + ("of the right form" if lies else "so")]
         else:
             problems = _wrong_error(error, lies, tokens)
-            if isinstance(error, StoreUnavailable) and _open_connections(store):
+            if isinstance(error, StoreUnavailable) and _open_connections(store) > call.cleans_up:
                 problems.append("a connection is left open")
         untouched_by_it = not lies and turn.call != "killall"
         problems += _after(rs, tokens["other"], error is None, untouched_by_it)
@@ -246,7 +246,7 @@ class _Thread:
 def attack(plan: Plan) -> Report:
     """Take turns, some at a time, as most of them wait, until the time is over."""
     dice = plan.dice
-    small_batches = patch.multiple(scans, _BATCH_MIN=1, _BATCH_MAX=2), patch.object(index, "GROUP_RECORDS", 1)
+    small_batches = patch.multiple(scans, BATCH_MIN=1, BATCH_MAX=2), patch.object(index, "GROUP_RECORDS", 1)
     files = _files()
     with Memcached("-m", "1024", "-t", "2") as server, small_batches[0], small_batches[1]:
         workers = [_Thread(server, f"t{n}", random.Random(dice.random())) for n in range(_THREADS)]
