@@ -11,13 +11,9 @@ from pymemcache import Client, HashClient, PooledClient
 from .errors import ConfigurationError
 from .servers import DEFAULT_SERVER, Listed, is_memory, listed, shown
 from .store.memcached import MemcachedStore
-from .store.memory import named_store
 from .store.operations import Store
 
 DEFAULT_ITEM_BYTES = 1024 * 1024
-
-_NS = re.compile(r"[A-Za-z0-9_.-]{1,50}")
-_KEY_PREFIX = re.compile(rb"[!-~]{0,100}")
 
 # No wait can be longer: it is given in milliseconds, as a C int.
 MOST = 2_000_000
@@ -27,7 +23,7 @@ MOST_ITEM_BYTES = 1024**3  # memcached's own limit for `-I`
 
 def check_ns(ns: object) -> None:
     """1 to 50 of A-Z a-z 0-9 _ . -."""
-    if not (isinstance(ns, str) and _NS.fullmatch(ns)):
+    if not (isinstance(ns, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,50}", ns)):
         raise ConfigurationError("ns must be 1 to 50 of the characters A-Z a-z 0-9 _ . -")
 
 
@@ -72,13 +68,15 @@ def open_stores(
             raise ConfigurationError(f"tls_context must be an ssl.SSLContext, not {kind}")
         found = listed(servers)
         if is_memory(found[0].address):
+            from .store.memory import named_store  # only who uses it pays for this import
+
             return [
                 Opened(server, named_store(str(server.address), item_bytes=max_item_bytes))
                 for server in found
             ]
         shared = [_Shared(server, Client(server.address, tls_context=tls_context), None) for server in found]
     for _, template, _ in shared:
-        if not _KEY_PREFIX.fullmatch(template.key_prefix):
+        if not re.fullmatch(rb"[!-~]{0,100}", template.key_prefix):
             raise ConfigurationError("the client's key_prefix must be at most 100 printable ASCII characters")
     return [
         Opened(

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .breaker import Breaker, GuardedStore
 from .config import Opened
 from .errors import StoreDamaged
 from .index import GoOn, Index, always
@@ -22,6 +21,7 @@ from .tokens import server_tag
 from .wiping import wipe_app
 
 if TYPE_CHECKING:
+    from .breaker import Breaker
     from .types import Scalar, Session
 
 _wipe_log = logging.getLogger("memsessions.wipe")
@@ -184,6 +184,8 @@ def nodes(opened: list[Opened], ns: str, timeout_s: float, item_bytes: int) -> l
     """The servers that were opened; of several, each is left alone for a moment when it fails."""
     if len(opened) == 1:
         return [Node(opened[0], opened[0].store, ns, item_bytes)]
+    from .breaker import Breaker, GuardedStore  # only who has several servers pays for this import
+
     probe_s = timeout_s + _PROBE_MARGIN_S
     guarded = [(each, Breaker(each.store.server, probe_s)) for each in opened]
     return [

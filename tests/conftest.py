@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from memsessions import SessionsClient, index, metrics
+from memsessions import SessionsClient, index, tallies
 from memsessions.store.memory import MemoryStore, named_store
-from memsessions.tallies import Book
 
 from .support.memcached import Memcached
 from .support.proxy import Proxy
@@ -61,7 +60,7 @@ def _no_exception_stays_handled() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _counts_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or each snapshot would show the thousand servers of all tests before."""
-    monkeypatch.setattr(metrics, "_book", Book())
+    monkeypatch.setattr(tallies, "_book", tallies.Book())
 
 
 class Where:
