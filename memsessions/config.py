@@ -35,13 +35,6 @@ def check_number(name: str, value: object, least: float, whole: bool = False, mo
         raise ConfigurationError(f"{name} must be {kind} from {least} to {most}, not {value!r}")
 
 
-class Opened(NamedTuple):
-    """A server that was listed, and its store."""
-
-    server: Listed
-    store: Store
-
-
 def open_stores(
     servers: object,
     *,
@@ -52,8 +45,8 @@ def open_stores(
     username: str | None,
     password: str | None,
     max_item_bytes: int,
-) -> list[Opened]:
-    """The stores that these arguments name. Nothing is contacted."""
+) -> list[tuple[Listed, Store]]:
+    """The servers that these arguments name, and their stores. Nothing is contacted."""
     check_number("timeout", timeout, LEAST_S)
     check_number("connect_timeout", connect_timeout, LEAST_S)
     check_number("max_item_bytes", max_item_bytes, 4096, whole=True, most=MOST_ITEM_BYTES)
@@ -70,16 +63,13 @@ def open_stores(
         if is_memory(found[0].address):
             from .store.memory import named_store  # only who uses it pays for this import
 
-            return [
-                Opened(server, named_store(str(server.address), item_bytes=max_item_bytes))
-                for server in found
-            ]
+            return [(server, named_store(str(server.address), item_bytes=max_item_bytes)) for server in found]
         shared = [_Shared(server, Client(server.address, tls_context=tls_context), None) for server in found]
     for _, template, _ in shared:
         if not re.fullmatch(rb"[!-~]{0,100}", template.key_prefix):
             raise ConfigurationError("the client's key_prefix must be at most 100 printable ASCII characters")
     return [
-        Opened(
+        (
             server,
             MemcachedStore(
                 server.label,
