@@ -15,7 +15,6 @@ from . import forks
 from . import validation as check
 from .cache import NoCache, SessionCache
 from .config import DEFAULT_ITEM_BYTES, check_ns, check_number, open_stores
-from .environment import with_environment
 from .errors import (
     ClientClosed,
     StoreError,
@@ -140,6 +139,8 @@ class SessionsClient:
         Raises:
             ConfigurationError: names the variable that is not usable.
         """
+        from .environment import with_environment  # only who has these pays for this import
+
         return cls(**with_environment(os.environ if environ is None else environ, options))
 
     # ------------------------------------------------------------------------------- one session

@@ -10,7 +10,6 @@ from pymemcache import Client, HashClient, PooledClient
 
 from .errors import ConfigurationError
 from .servers import DEFAULT_SERVER, Listed, is_memory, listed, shown
-from .store.memcached import MemcachedStore
 from .store.operations import Store
 
 DEFAULT_ITEM_BYTES = 1024 * 1024
@@ -61,13 +60,15 @@ def open_stores(
             raise ConfigurationError(f"tls_context must be an ssl.SSLContext, not {kind}")
         found = listed(servers)
         if is_memory(found[0].address):
-            from .store.memory import named_store  # only who uses it pays for this import
+            from .store.memory import named_store  # each kind of store is imported where it is used
 
             return [(server, named_store(str(server.address), item_bytes=max_item_bytes)) for server in found]
         shared = [_Shared(server, Client(server.address, tls_context=tls_context), None) for server in found]
     for _, template, _ in shared:
         if not re.fullmatch(rb"[!-~]{0,100}", template.key_prefix):
             raise ConfigurationError("the client's key_prefix must be at most 100 printable ASCII characters")
+    from .store.memcached import MemcachedStore
+
     return [
         (
             server,
