@@ -26,6 +26,8 @@ _REPLY_BYTES = 16 * 1024  # a short buffer costs less, and holds nearly every re
 _CHUNK_BYTES = 256 * 1024
 _STATS_LIMIT = Limit(_CHUNK_BYTES, _CHUNK_BYTES, _CHUNK_BYTES)
 _TLS_RECORD_BYTES = 16 * 1024
+# A server that has answered a moment ago has not been restarted since.
+_SURELY_OPEN_S = 0.001
 _UNREAD_BYTES = 1 << 30  # a whole batch of the largest items, sent before another, stays below it
 _VERSION = rb"VERSION (\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)[!-~]*\r\n"
 UNAUTHENTICATED = b"CLIENT_ERROR unauthenticated"
@@ -90,6 +92,8 @@ class Connection:
         try:
             if self._rest or self.sock.fileno() < 0:  # closed after a fork; another file may have its number
                 return False
+            if time.monotonic() - self.last_used < _SURELY_OPEN_S:
+                return True
             if not self._wait_in(0):
                 return True
             if self._tls:  # session tickets are readable, but no data
