@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from memsessions import SessionsClient, index, tallies
+from memsessions.store import memory
 from memsessions.store.memory import MemoryStore, named_store
 
 from .support.memcached import Memcached
@@ -23,6 +24,12 @@ settings.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("tests")
 
 MakeClient = Callable[..., SessionsClient]
+
+#: What clients wait for a server in tests that are not about how long they do.
+PATIENCE_S = 20.0
+
+# A table that grows as it fills, and not one of 65,536 places: every look at all keys goes through all of it.
+SMALL_TABLE = ("-o", "hashpower=12")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -58,9 +65,26 @@ def _no_exception_stays_handled() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _counts_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or each snapshot would show the thousand servers of all tests before."""
-    monkeypatch.setattr(tallies, "_book", tallies.Book())
+def _counts_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Or each snapshot would show the thousand servers of all tests before.
+
+    What is counted of a client holds its stores, and those that a test put in their place may hold the
+    client: thousands would stay, and every garbage collection would look at them again.
+    """
+    book = tallies.Book()
+    monkeypatch.setattr(tallies, "_book", book)
+    yield
+    for number in list(book._clients):
+        book._clients[number] = tallies.Tallies()
+
+
+@pytest.fixture(autouse=True)
+def _stores_of_its_own() -> Iterator[None]:
+    """What it stores in memory goes with it."""
+    before = set(memory._named)
+    yield
+    for name in memory._named.keys() - before:
+        del memory._named[name]
 
 
 class Where:
@@ -127,14 +151,14 @@ class OnSeveral(Where):
 @pytest.fixture(scope="module")
 def memcached() -> Iterator[Memcached]:
     """A server for a module's tests that do not harm it. It is shared: look at your own namespace only."""
-    with Memcached("-m", "512", "-t", "2") as server:
+    with Memcached("-m", "512", "-t", "2", *SMALL_TABLE) as server:
         yield server
 
 
 @pytest.fixture
 def own_memcached() -> Iterator[Memcached]:
     """A server for one test, to be frozen, killed and restarted."""
-    with Memcached("-t", "1") as server:
+    with Memcached("-t", "1", *SMALL_TABLE) as server:
         yield server
 
 
@@ -142,7 +166,7 @@ def own_memcached() -> Iterator[Memcached]:
 def three_memcacheds() -> Iterator[list[Memcached]]:
     """Servers for a module's tests that do not harm them."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(Memcached("-m", "128", "-t", "1")) for _ in range(3)]
+        yield [stack.enter_context(Memcached("-m", "128", "-t", "1", *SMALL_TABLE)) for _ in range(3)]
 
 
 def every_where(request: pytest.FixtureRequest) -> Where:
@@ -168,11 +192,16 @@ def on_memcached(memcached: Memcached) -> OnMemcached:
 
 @pytest.fixture
 def make_client() -> Iterator[MakeClient]:
-    """Makes clients that are closed at the end of the test. They have no wipe thread unless asked for."""
+    """Makes clients that are closed at the end of the test.
+
+    They have no wipe thread unless asked for, and wait patiently: a machine that is busy is no outage.
+    """
     clients = []
 
     def make(*args: Any, **options: Any) -> SessionsClient:
-        client = SessionsClient(*args, **{"wipe": 0, **options})
+        client = SessionsClient(
+            *args, **{"wipe": 0, "timeout": PATIENCE_S, "connect_timeout": PATIENCE_S, **options}
+        )
         clients.append(client)
         return client
 

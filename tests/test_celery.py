@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -170,8 +171,13 @@ def _embedded() -> dict[str, Any]:
         def create() -> str:
             return rs.create("forum", "user1234", "192.0.2.1")["token"]
 
-        with start_worker(app, perform_ping_check=False):
-            token = create.delay().get(timeout=_WAIT_S, interval=0.02)
+        root = logging.getLogger()
+        level = root.level
+        try:
+            with start_worker(app, perform_ping_check=False):
+                token = create.delay().get(timeout=_WAIT_S, interval=0.02)
+        finally:
+            root.setLevel(level)  # which Celery sets, for the tests that come after as well
         closed = is_closed(rs)
         session = None if closed else rs.get("forum", token)
     return {"id": session and session["id"], "closed": closed}

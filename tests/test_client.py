@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import string
 import threading
 from collections import OrderedDict
@@ -1491,8 +1492,9 @@ def test_threads_that_share_a_client_lose_no_count_and_no_key(client: SessionsCl
 
 
 def test_clients_that_name_the_in_process_store_equally_share_it(make_client: MakeClient) -> None:
-    one, same = (make_client("memory://conformance-one") for _ in range(2))
-    others = [make_client("memory://conformance-two"), make_client("memory://")]
+    ns = "t" + secrets.token_hex(6)  # there are more tests that use the one without a name
+    one, same = (make_client("memory://conformance-one", ns=ns) for _ in range(2))
+    others = [make_client("memory://conformance-two", ns=ns), make_client("memory://", ns=ns)]
     token = started(one)
     assert alive(same, token)
     assert not any(alive(rs, token) for rs in others)

@@ -36,7 +36,7 @@ class Client:
 
     def __init__(self, server: Memcached, file: Path) -> None:
         self.server = server
-        self.rs = SessionsClient(server.address, ns=NS, wipe=0)
+        self.rs = SessionsClient(server.address, ns=NS, wipe=0, timeout=30)
         self._file = file
         self._lines: list[Any] = []
 

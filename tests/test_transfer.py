@@ -66,6 +66,18 @@ def shown(rs: SessionsClient) -> list[Any]:
     return sorted(rs.soapp(APP, 10**8), key=lambda session: (session["id"], session["ip"]))
 
 
+def assert_alike(moved: Any, before: Any) -> None:
+    """That a session is shown as it was.
+
+    The end of a life above 30 days is a date, which a client makes from the server's clock as it knows it:
+    that may be a second behind, and the session seem idle for one more.
+    """
+    if before["ttl"] > 30 * 24 * 3600:
+        assert moved["idle"] - before["idle"] in (0, 1)
+        moved = {**moved, "idle": before["idle"]}
+    assert moved == before
+
+
 def test_nobody_notices_anything(where: Where, old: SessionsClient, new: New) -> None:
     """Tokens, data, counters, idle time, time to live and lists are what they were."""
 
@@ -91,10 +103,11 @@ def test_nobody_notices_anything(where: Where, old: SessionsClient, new: New) ->
 
         out = as_lines(export_sessions(old, APP))
         assert import_sessions(new.rs, APP, out) == {"imported": 4, "there": 0, "ended": 0}
-        assert shown(new.rs) == shown(old)
+        for moved_one, before in zip(shown(new.rs), shown(old), strict=True):
+            assert_alike(moved_one, before)
         assert new.rs.activity(APP, 60) == old.activity(APP, 60) == {"activity": 1}
         for token in tokens.values():
-            assert new.rs.get(APP, token) == old.get(APP, token) is not None
+            assert_alike(new.rs.get(APP, token), old.get(APP, token))
         assert as_lines(export_sessions(new.rs, APP)) != out  # they were read
         assert new.rs.soid(APP, USER) == old.soid(APP, USER)
         assert new.rs.killsoid(APP, USER) == {"kill": 2}
@@ -149,6 +162,7 @@ def test_a_session_ends_when_it_would_have_ended(
     def act() -> None:
         old.killall(APP)
         new.rs.killall(APP)
+        clock.late_s = 0
         rolling = old.create(APP, USER, IP, ttl=100)["token"]
         fixed = old.create(APP, USER, IP, ttl=200, no_resave=True)["token"]
         short = old.create(APP, USER, IP, ttl=60)["token"]
@@ -218,15 +232,23 @@ def test_of_several_servers_each_keeps_its_sessions(
     three = every_where(request)
     names = ["cache-a", "cache-b", "cache-c"]
     rs = make_client(dict(zip(names, three.address, strict=True)), ns=three.ns)
-    tokens = [rs.create(APP, USER, IP, d={"n": n})["token"] for n in range(60)]
-    out = as_lines(export_sessions(rs, APP))
-    assert {line["server"] for line in out} == set(names)
     turned = make_client(
         dict(zip(names, [*three.address[1:], three.address[0]], strict=True)), ns=three.ns + "n"
     )
-    assert import_sessions(turned, APP, out)["imported"] == 60
-    assert [turned.get(APP, token) for token in tokens] == [rs.get(APP, token) for token in tokens]
 
+    def act() -> list[Exported]:
+        rs.killall(APP)
+        turned.killall(APP)
+        tokens = [rs.create(APP, USER, IP, d={"n": n})["token"] for n in range(60)]
+        out = as_lines(export_sessions(rs, APP))
+        assert {line["server"] for line in out} == set(names)
+        assert import_sessions(turned, APP, out)["imported"] == 60
+        moved = [turned.get(APP, token) for token in tokens]
+        assert None not in moved
+        assert moved == [rs.get(APP, token) for token in tokens]
+        return out
+
+    out = between_ticks(three, act)
     others = make_client(dict(zip("xyz", three.address, strict=True)), ns=three.ns + "m")
     with pytest.raises(
         InvalidValue, match=r"session 1 comes from the server 'cache-.', and here are x, y, z"

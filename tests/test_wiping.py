@@ -363,7 +363,7 @@ def test_each_of_several_servers_is_logged_once(caplog: pytest.LogCaptureFixture
 def test_the_thread_wipes_again_after_a_real_outage(
     own_memcached: Memcached, make_client: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rs = make_client(own_memcached.address, ns="outage", timeout=2)
+    rs = make_client(own_memcached.address, ns="outage")
     rs._wipe_s = 2  # so that the lease ends soon
     rs.create(APP, USER, "192.0.2.1")
     own_memcached.kill()

@@ -92,7 +92,7 @@ class Connection:
         try:
             if self._rest or self.sock.fileno() < 0:  # closed after a fork; another file may have its number
                 return False
-            if time.monotonic() - self.last_used < _SURELY_OPEN_S:
+            if self.lender is None and time.monotonic() - self.last_used < _SURELY_OPEN_S:
                 return True
             if not self._wait_in(0):
                 return True

@@ -1,4 +1,7 @@
-"""Prints how memsessions compares with plain cache reads, on a memcached of its own with one thread."""
+"""Prints how memsessions compares with other ways to keep sessions, and with plain cache reads.
+
+Every server that it needs is started for the run. What the machine lacks is skipped by name.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,10 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from memsessions import SessionsClient
-
-from ..support.memcached import Memcached
-from . import calls, growth, metering, peak, scans, web
-from .report import Table, versions, write_json
+from . import parts
+from .lacking import FLAG, install
+from .machine import Bench, machine
+from .report import Table, skipped_lines, write_json
 from .workload import QUICK, Plan
 
 _LEAST_SESSIONS = 100
@@ -29,41 +31,53 @@ def _arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="a few seconds only: shows that it works, not how fast"
     )
     parser.add_argument("--sessions", type=_sessions, metavar="N", help="sessions of the large app (100,000)")
+    parser.add_argument(
+        "--only", nargs="+", choices=parts.PARTS, metavar="PART", help="these parts only; --list names them"
+    )
+    parser.add_argument("--list", action="store_true", help="say what the parts are, and measure nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file, too")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the tables into this folder (SVG)")
+    parser.add_argument(
+        FLAG,
+        action="store_true",
+        help="first install what is lacking: Debian packages (as root, or by sudo), Python packages into "
+        "this environment, npm packages into .benchmarks/",
+    )
     return parser.parse_args()
 
 
-def measure(server: Memcached, plan: Plan) -> list[Table]:
-    """Every table, in the order in which they are printed."""
-    # In namespaces of their own, as `wipe` goes through all apps of one.
-    with (
-        SessionsClient(server.address, ns="few", wipe=0) as few,
-        SessionsClient(server.address, ns="many", wipe=0) as many,
-    ):
-        return [
-            calls.measure(server, plan),
-            metering.measure(server, plan),
-            *web.measure(server, plan),
-            growth.measure_memory(server, plan, few, many),
-            scans.measure(server, plan, many, "many"),
-            *peak.measure(server, plan, many, "many"),
-            growth.measure_growth(plan, few, many),
-        ]
+def _plan(arguments: argparse.Namespace) -> Plan:
+    plan = QUICK if arguments.quick else Plan()
+    return plan if arguments.sessions is None else dataclasses.replace(plan, sessions=arguments.sessions)
 
 
 def main() -> None:
     arguments = _arguments()
-    plan = QUICK if arguments.quick else Plan()
-    if arguments.sessions is not None:
-        plan = dataclasses.replace(plan, sessions=arguments.sessions)
-    with Memcached("-t", "1", "-m", "2048") as server:
-        measured_with = versions(server)
-        tables = measure(server, plan)
-    print("  ".join(f"{name} {what}" for name, what in measured_with.items()))
+    if arguments.list:
+        for name, what in parts.PARTS.items():
+            print(f"{name:12} {what}")
+        return
+    if arguments.install:
+        install()
+    tables: list[Table] = []
+    with Bench(_plan(arguments)) as bench:
+        for name in parts.PARTS:
+            if arguments.only is None or name in arguments.only:
+                tables += parts.measure(name, bench)
+    measured_on = machine()
+    for line in (measured_on, bench.versions):
+        print("  ".join(f"{name} {what}" for name, what in line.items()))
+    for skipped in skipped_lines(bench.skipped):
+        print(skipped)
     for table in tables:
         print(f"\n{table}")
     if arguments.json is not None:
-        write_json(arguments.json, measured_with, tables)
+        write_json(arguments.json, measured_on, bench.versions, bench.plan, bench.skipped, tables)
+    if arguments.plots is not None:
+        # Only who wants plots needs what draws them.
+        from . import plots
+
+        plots.write(arguments.plots, tables)
 
 
 if __name__ == "__main__":

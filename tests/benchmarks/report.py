@@ -1,25 +1,45 @@
-"""What was measured, as a table for people and as JSON for programs."""
+"""What was measured, as tables for people and as JSON for programs."""
 
 from __future__ import annotations
 
 import json
-import os
-import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Literal
 
-from ..support.memcached import Memcached
+from .lacking import FLAG, Lacking
+from .workload import Plan
+
+_AIMS = {"lower": "<=", "higher": ">="}
 
 
 @dataclass
 class Row:
-    """One line of a table: what was measured, its figures by column, and what its last ratio should be."""
+    """One line of a table: what was measured, its figures by column, and what the last of these should be."""
 
     name: str
     figures: Mapping[str, float]
     target: float | None = None
+    better: Literal["lower", "higher"] = "lower"
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the last figure is on the right side of the target."""
+        if self.target is None:
+            return None
+        last = list(self.figures.values())[-1]
+        return last <= self.target if self.better == "lower" else last >= self.target
+
+    def content(self) -> dict[str, Any]:
+        return {**asdict(self), "met": self.met}
+
+    def aim(self) -> str:
+        """The target as it is printed."""
+        if self.target is None:
+            return ""
+        return f"{_AIMS[self.better]} {shown(self.target)} {'met' if self.met else 'missed'}"
 
 
 @dataclass
@@ -31,12 +51,11 @@ class Table:
 
     def __str__(self) -> str:
         columns = list(dict.fromkeys(column for row in self.rows for column in row.figures))
-        if any(row.target is not None for row in self.rows):
-            columns.append("target")
-        lines = [["", *columns]]
+        aimed = any(row.target is not None for row in self.rows)
+        lines = [["", *columns, *(["target"] if aimed else [])]]
         for row in self.rows:
-            figures = {**row.figures, "target": row.target}
-            lines.append([row.name, *(_shown(figures.get(column)) for column in columns)])
+            cells = [shown(row.figures.get(column)) for column in columns]
+            lines.append([row.name, *cells, *([row.aim()] if aimed else [])])
         widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
         name_width, *other_widths = widths
         text = [self.title]
@@ -45,27 +64,36 @@ class Table:
             text.append("  ".join([f"  {name.ljust(name_width)}", *aligned]).rstrip())
         return "\n".join(text)
 
+    def content(self) -> dict[str, Any]:
+        return {"title": self.title, "rows": [row.content() for row in self.rows]}
 
-def _shown(figure: float | None) -> str:
+
+def shown(figure: float | None) -> str:
     if figure is None:
         return ""
     return f"{figure:,.0f}" if figure >= 1000 else f"{figure:.1f}" if figure >= 10 else f"{figure:.2f}"
 
 
-def versions(server: Memcached) -> dict[str, str]:
-    """What was measured with."""
-    return {
-        "memsessions": version("memsessions"),
-        "Python": platform.python_version(),
-        "pymemcache": version("pymemcache"),
-        "orjson": version("orjson"),
-        "memcached": " ".join([server.stats()["version"], *server.options]),
-        "CPUs": str(os.cpu_count()),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
+def skipped_lines(skipped: Sequence[Lacking]) -> list[str]:
+    """What is lacking, by name."""
+    return [f"skipped {lacking.what}: {lacking.why} ({FLAG} installs it)" for lacking in skipped]
 
 
-def write_json(path: Path, measured_with: Mapping[str, str], tables: list[Table]) -> None:
+def write_json(
+    path: Path,
+    measured_on: Mapping[str, str],
+    versions: Mapping[str, str],
+    plan: Plan,
+    skipped: Sequence[Lacking],
+    tables: Sequence[Table],
+) -> None:
     """Everything that is printed, unrounded."""
-    content = {"versions": measured_with, "tables": [asdict(table) for table in tables]}
+    content = {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": measured_on,
+        "versions": versions,
+        "plan": asdict(plan),
+        "skipped": [{"what": lacking.what, "why": lacking.why, "flag": FLAG} for lacking in skipped],
+        "tables": [table.content() for table in tables],
+    }
     path.write_text(json.dumps(content, indent=2) + "\n")

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -153,10 +154,18 @@ class Terminal:
 
     def wait_for(self, *texts: str, timeout_s: float = 20.0) -> str:
         """The screen, once it shows all of these."""
+        return self._wait_until(lambda screen: all(text in screen for text in texts), texts, timeout_s)
+
+    def wait_for_match(self, pattern: str, timeout_s: float = 20.0) -> str:
+        """The screen, once it shows what matches a regular expression."""
+        return self._wait_until(lambda screen: re.search(pattern, screen) is not None, pattern, timeout_s)
+
+    def _wait_until(self, right: Callable[[str], bool], wanted: object, timeout_s: float) -> str:
         give_up = time.monotonic() + timeout_s
-        while not all(text in self.screen for text in texts):
-            if not self._read(give_up - time.monotonic()):
-                raise AssertionError(f"waited for {texts}, and the screen shows:\n{self.screen}")
+        while not right(self.screen):
+            # In small pieces: also what is shown for a moment only is seen, however late this process looks.
+            if not self._read(give_up - time.monotonic(), 64):
+                raise AssertionError(f"waited for {wanted}, and the screen shows:\n{self.screen}")
         return self.screen
 
     def wait(self, timeout_s: float = 20.0) -> int:
@@ -167,13 +176,13 @@ class Terminal:
         assert self._process is not None
         return self._process.wait(max(0.1, give_up - time.monotonic()))
 
-    def _read(self, timeout_s: float) -> bool:
+    def _read(self, timeout_s: float, most_bytes: int = 1 << 16) -> bool:
         """Take in what was written; False at its end, or if nothing comes."""
         ready, _, _ = select.select([self._side], [], [], max(0.0, timeout_s))
         if not ready:
             return False
         try:
-            written = os.read(self._side, 1 << 16)
+            written = os.read(self._side, most_bytes)
         except OSError:  # the program has closed its side
             return False
         self.raw += written

@@ -338,14 +338,14 @@ def test_what_somebody_else_wrote_is_a_problem(there: At, client: SessionsClient
 
 # The command with a bar from the first moment on, and each look at an index item taking a while.
 SLOW = """
-import sys, time
+import os, sys, time
 from memsessions import index
 from memsessions.cli import main, output
 output._PATIENCE_S = 0.0
 index.GROUP_RECORDS = 1
 look = index.Index._bucket
 def slowly(*arguments):
-    time.sleep(0.02)
+    time.sleep(float(os.environ.get("PAUSE_S", "0.02")))
     return look(*arguments)
 index.Index._bucket = slowly
 sys.exit(main())
@@ -395,7 +395,8 @@ def test_a_bar_is_shown_while_all_sessions_are_looked_at(there: At, client: Sess
 def test_ctrl_c_ends_it(there: At, client: SessionsClient) -> None:
     for n in range(40):
         client.create("forum", f"user{n}", "10.0.0.1")
-    with there.terminal("doctor", *ANY_SPEED, program=(sys.executable, "-c", SLOW)) as terminal:
+    slowly = {"PAUSE_S": "0.06"}  # so that it is in the middle of it when the key is pressed
+    with there.terminal("doctor", *ANY_SPEED, program=(sys.executable, "-c", SLOW), env=slowly) as terminal:
         terminal.wait_for("examining")
         terminal.press_ctrl_c()
         assert terminal.wait() == codes.INTERRUPTED

@@ -45,7 +45,7 @@ def scraped(url: str) -> str:
 
 def test_it_serves_the_store_and_its_own_calls_until_it_is_told_to_end(memcached: Memcached) -> None:
     """Any free port, on loopback only by default; SIGTERM is the end."""
-    with SessionsClient(memcached.address, ns="exported", wipe=0) as rs:
+    with SessionsClient(memcached.address, ns="exported", wipe=0, timeout=30) as rs:
         rs.create("forum", "alice", "192.0.2.1")
     with exporting("--port", "0", "--server", memcached.address, "--ns", "exported") as (process, line):
         url = line.removeprefix("serving ").strip()

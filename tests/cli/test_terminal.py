@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import pytest
 
@@ -16,14 +15,14 @@ from .support import At
 
 # The command with bars from the first moment on, and each look at a group of records taking a while.
 SLOW = """
-import sys, time
+import os, sys, time
 from memsessions import index, operating, repairing
 from memsessions.cli import main, output
 output._PATIENCE_S = 0.0
 index.GROUP_RECORDS = 1
 def slowly(work):
     def worked(*arguments):
-        time.sleep(0.02)
+        time.sleep(float(os.environ.get("PAUSE_S", "0.02")))
         return work(*arguments)
     return worked
 operating._Course.go_on = slowly(operating._Course.go_on)
@@ -31,6 +30,8 @@ index.Index._bucket = slowly(index.Index._bucket)
 sys.exit(main())
 """
 SLOWLY = (sys.executable, "-c", SLOW)
+#: So slowly that it is still in the middle of it when a key is pressed, however late that comes.
+SLOWER = {"PAUSE_S": "0.06"}
 
 
 @pytest.fixture
@@ -193,9 +194,8 @@ def test_apps_has_one_bar_over_all_of_them(there: At, client: SessionsClient) ->
 @pytest.mark.usefixtures("some")
 def test_ctrl_c_stops_kill_app_in_order(there: At, client: SessionsClient) -> None:
     """What it says it has ended is ended, everybody else is logged in, and nothing is in between."""
-    with there.terminal("kill-app", "forum", "--yes", program=SLOWLY) as terminal:
-        terminal.wait_for("ending forum", "/40")
-        time.sleep(0.2)  # so that it is in the middle of it
+    with there.terminal("kill-app", "forum", "--yes", program=SLOWLY, env=SLOWER) as terminal:
+        terminal.wait_for_match(r"ending forum.* [1-9]\d*/40")
         terminal.press_ctrl_c()
         assert terminal.wait() == codes.INTERRUPTED
         (ended,) = [line for line in terminal.screen.splitlines() if "ended" in line]
@@ -210,7 +210,7 @@ def test_ctrl_c_stops_kill_app_in_order(there: At, client: SessionsClient) -> No
 @pytest.mark.parametrize("arguments", [["apps"], ["repair"]])
 @pytest.mark.usefixtures("some")
 def test_ctrl_c_ends_everything_else_without_a_traceback(there: At, arguments: list[str]) -> None:
-    with there.terminal(*arguments, program=SLOWLY) as terminal:
+    with there.terminal(*arguments, program=SLOWLY, env=SLOWER) as terminal:
         terminal.wait_for("/")
         terminal.press_ctrl_c()
         assert terminal.wait() == codes.INTERRUPTED
@@ -222,7 +222,7 @@ def test_ctrl_c_ends_everything_else_without_a_traceback(there: At, arguments: l
 
 @pytest.mark.usefixtures("some")
 def test_a_signal_to_end_leaves_the_terminal_as_it_was(there: At) -> None:
-    with there.terminal("apps", program=SLOWLY) as terminal:
+    with there.terminal("apps", program=SLOWLY, env=SLOWER) as terminal:
         terminal.wait_for("counting apps")
         terminal.terminate()
         assert terminal.wait() == 128 + 15

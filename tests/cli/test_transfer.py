@@ -190,17 +190,17 @@ def test_a_full_server_is_exit_code_3(old: SessionsClient, where: dict[str, str]
 
 # With bars from the first moment on, and each batch taking a while.
 SLOW = """
-import sys, time
+import os, sys, time
 from memsessions import transfer
 from memsessions.cli import main, output
 output._PATIENCE_S = 0.0
 transfer._BATCH = 4
 exported, imported = transfer._exported, transfer._import
 def slowly_exported(*arguments):
-    time.sleep(0.02)
+    time.sleep(float(os.environ.get("PAUSE_S", "0.02")))
     return exported(*arguments)
 def slowly_imported(*arguments):
-    time.sleep(0.1)
+    time.sleep(float(os.environ.get("PAUSE_S", "0.1")))
     return imported(*arguments)
 transfer._exported, transfer._import = slowly_exported, slowly_imported
 sys.exit(main())
@@ -215,7 +215,8 @@ def test_bars_on_a_terminal_and_ctrl_c_in_the_middle(
     for n in range(60):
         old.create(APP, f"user{n}", IP, d={"n": n})
     file = tmp_path / "sessions.jsonl"
-    with Terminal("export", APP, "--output", str(file), env=where, program=SLOWLY, columns=150) as terminal:
+    slowly = {"PAUSE_S": "0.3"}  # so that it is in the middle of it when the key is pressed
+    with Terminal("export", APP, "--output", str(file), env=where | slowly, program=SLOWLY) as terminal:
         terminal.wait_for(f"exporting {APP}")
         terminal.press_ctrl_c()
         assert terminal.wait() == 130
@@ -225,8 +226,8 @@ def test_bars_on_a_terminal_and_ctrl_c_in_the_middle(
         assert terminal.wait() == 0
         assert f"60 sessions were exported to {file}" in terminal.screen
 
-    with Terminal("import", APP, str(file), env=whither, program=SLOWLY) as terminal:
-        terminal.wait_for(f"importing {APP}", "/60")
+    with Terminal("import", APP, str(file), env=whither | slowly, program=SLOWLY) as terminal:
+        terminal.wait_for_match(rf"importing {APP}.* [1-9]\d*/60")
         terminal.press_ctrl_c()
         assert terminal.wait() == 130
         assert "Traceback" not in terminal.screen

@@ -23,9 +23,9 @@ def open_at() -> Iterator[Callable[..., MemcachedStore]]:
     """Opens stores by port, and closes them at the end."""
     stores = []
 
-    def open_store(port: int, timeout: float = 2.0, **options: Any) -> MemcachedStore:
+    def open_store(port: int, timeout: float = 20.0, **options: Any) -> MemcachedStore:
         template = Client(("127.0.0.1", port))
-        times = {"timeout": timeout, "connect_timeout": 0.5, "item_bytes": ITEM_BYTES}
+        times = {"timeout": timeout, "connect_timeout": 20.0, "item_bytes": ITEM_BYTES}
         stores.append(MemcachedStore(f"127.0.0.1:{port}", template, **{**times, **options}))
         return stores[-1]
 

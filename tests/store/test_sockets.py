@@ -14,10 +14,11 @@ from memsessions.store.sockets import DeadlinePassed, is_from_network, open_sock
 
 from ..support.fakes import FullBacklog
 from ..support.memcached import Memcached
+from ..support.tries import at_one_try, least_s
 
 
 def soon() -> float:
-    return time.monotonic() + 5
+    return time.monotonic() + 20
 
 
 def several_addresses(*ports: int) -> Any:
@@ -52,19 +53,24 @@ def test_a_host_none_of_whose_addresses_answers_is_refused_with_the_last_reason(
 def test_an_address_that_does_not_answer_costs_the_connect_timeout_only(memcached: Memcached) -> None:
     with FullBacklog() as silent:
         modules = several_addresses(silent.port, memcached.port)
-        started = time.monotonic()
-        with open_socket(Client(("memcached.example", 1), socket_module=modules), 0.1, soon()) as sock:
-            assert sock.getpeername()[1] == memcached.port
-        assert 0.1 <= time.monotonic() - started < 0.6
+
+        def connect() -> None:
+            with open_socket(Client(("memcached.example", 1), socket_module=modules), 0.1, soon()) as sock:
+                assert sock.getpeername()[1] == memcached.port
+
+        assert 0.1 <= least_s(lambda: at_one_try(connect), 0.6) < 0.6
 
 
 def test_addresses_that_do_not_answer_cost_no_more_than_the_deadline() -> None:
     with FullBacklog() as silent:
         modules = several_addresses(*[silent.port] * 20)
-        started = time.monotonic()
-        with pytest.raises(DeadlinePassed):
-            open_socket(Client(("memcached.example", 1), socket_module=modules), 0.1, started + 0.25)
-        assert time.monotonic() - started < 0.7
+        template = Client(("memcached.example", 1), socket_module=modules)
+
+        def connect() -> None:
+            with pytest.raises(DeadlinePassed):
+                open_socket(template, 0.1, time.monotonic() + 0.25)
+
+        assert 0.25 <= least_s(connect, 0.7) < 0.7
 
 
 def test_opening_a_socket_leaves_the_template_alone(memcached: Memcached) -> None:

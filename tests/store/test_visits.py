@@ -204,3 +204,15 @@ def test_any_bytes_are_understood_or_refused(noise: bytes, at: int, keep: bool) 
     assert isinstance(cas, bytes)
     assert isinstance(left, int)
     assert isinstance(count_left, int)
+
+
+@pytest.mark.parametrize("size", [2_000, 2_048, 100_000])
+@pytest.mark.parametrize("counted", [b"NF\r\n", b"VA 1\r\n7\r\n"])
+def test_a_long_value_is_understood_as_a_short_one(size: int, counted: bytes) -> None:
+    value = b"x" * size
+    reply = b"VA %d t60 c7\r\n%b\r\n" % (size, value)
+    answer = decode_visit(BOTH, reply + counted)
+    assert answer == (value, 60, b"7", *((None, 0) if counted == b"NF\r\n" else (b"7", 70)))
+    for wrong in (reply + counted + b"x\r\n", reply[:-3] + b"\r\n" + counted, reply + counted[:-2], reply):
+        with pytest.raises(ProtocolError):
+            decode_visit(BOTH, wrong)

@@ -82,7 +82,7 @@ def attack(plan: Plan) -> Report:
             listed = {
                 name[0]: Server(servers[name[0]].address, drain=name.endswith("-")) for name in step.split()
             }
-            return stack.enter_context(SessionsClient(listed, wipe=0))
+            return stack.enter_context(SessionsClient(listed, wipe=0, timeout=30))
 
         clients = [client(_STEPS[0]) for _ in range(PROCESSES)]
         shares: list[float] = []

@@ -28,7 +28,7 @@ from .injection import at_line
 APP = "forum"
 IP = "127.0.0.1"
 #: A child that takes longer hangs: it is ended, and fails its test.
-CHILD_S = 20
+CHILD_S = 40
 
 
 def sockets(port: int) -> set[int]:
@@ -164,14 +164,14 @@ def at_lines(server: str, name: str, kind: str, step: int) -> int:
     options: dict[str, Any] = (
         {"client": PooledClient(("127.0.0.1", port))} if kind == "pool" else {"servers": server}
     )
-    sessions = Sessions(SessionsClient(wipe=0, **options), 2)
+    sessions = Sessions(SessionsClient(wipe=0, timeout=CHILD_S, **options), 2)
     forked = True
     line = 0
     while forked:
         line += step
         if kind == "first":
             sessions.rs.quit()
-            sessions.rs = SessionsClient(server, wipe=0)
+            sessions.rs = SessionsClient(server, wipe=0, timeout=CHILD_S)
 
         def call(fork: Fork, line: int = line) -> Any:
             return at_line(line, fork, lambda: CALLS[name](sessions))[0]
@@ -182,7 +182,7 @@ def at_lines(server: str, name: str, kind: str, step: int) -> int:
 
 def at_any_time(server: str) -> int:
     """Fork in a signal handler that runs whenever it does; return how often it did during a call."""
-    sessions = Sessions(SessionsClient(server, wipe=0), 2)
+    sessions = Sessions(SessionsClient(server, wipe=0, timeout=CHILD_S), 2)
     dice = random.Random(99)
     forked = 0
     for _ in range(200):

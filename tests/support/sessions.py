@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,7 +19,7 @@ UNKNOWN = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01"
 
 KEYS = ["id", "r", "w", "idle", "ttl", "ip", "d"]
 # How often to try to get something done between two ticks of a clock that ticks once a second.
-_ATTEMPTS = 50
+_ATTEMPTS = 20
 
 
 class Ticks:
@@ -31,14 +32,28 @@ class Ticks:
     def _now(self) -> list[int]:
         return [int(server.stats()["uptime"]) for server in self._servers]
 
+    def _each(self) -> list[int]:
+        return [now - began for now, began in zip(self._now(), self._began, strict=True)]
+
     def passed(self) -> int:
-        return max((now - began for now, began in zip(self._now(), self._began, strict=True)), default=0)
+        return max(self._each(), default=0)
+
+    def wait_for_all(self) -> None:
+        """Until each clock has ticked: almost at the same time where the servers were started together."""
+        while min(self._each()) == 0:
+            time.sleep(0.002)
+
+
+def since(ticks: Ticks, seconds: int) -> range:
+    """So many seconds, and those that passed by themselves since the test began."""
+    return range(seconds, seconds + ticks.passed() + 1)
 
 
 def between_ticks(where: Where, act: Callable[[], T]) -> T:
     """What `act` answers when the server's clock does not tick in the middle of it: times are exact then.
 
-    It is called again where it did, also if it found something wrong, and so must begin anew at each call.
+    It is called again where it did, just after a tick, also if it found something wrong, and so must begin
+    anew at each call.
     """
     for _attempt in range(_ATTEMPTS):
         ticks = Ticks(where)
@@ -47,9 +62,10 @@ def between_ticks(where: Where, act: Callable[[], T]) -> T:
         except AssertionError:
             if ticks.passed() == 0:
                 raise
-            continue
-        if ticks.passed() == 0:
-            return answer
+        else:
+            if ticks.passed() == 0:
+                return answer
+        Ticks(where).wait_for_all()
     raise AssertionError("the machine is too slow to do this within one second")
 
 

@@ -16,9 +16,10 @@ from pymemcache import PooledClient
 from memsessions.asgi import SessionMiddleware
 from memsessions.web import Session, SessionStorage
 
-from ..conftest import MakeClient, OnMemcached
+from ..conftest import PATIENCE_S, MakeClient, OnMemcached
 from ..support.memcached import Memcached
 from ..support.proxy import Proxy
+from ..support.tries import waiting
 from .asgi_server import BACKENDS, App, Backend, Exchange, exchange, scope
 
 APP = "forum"
@@ -48,8 +49,13 @@ def writing(session: Session) -> None:
     session["key"] = 1
 
 
-async def with_heartbeat(request: Callable[[], Awaitable[Exchange]]) -> tuple[Exchange, int]:
-    """A request, and how often another task of the same loop came to its turn meanwhile."""
+async def with_heartbeat(
+    request: Callable[[], Awaitable[Exchange]], ticked: threading.Event | None = None
+) -> tuple[Exchange, int]:
+    """A request, and how often another task of the same loop came to its turn meanwhile.
+
+    `ticked` is set once that was often.
+    """
     ticks = 0
 
     async def heart() -> None:
@@ -57,6 +63,8 @@ async def with_heartbeat(request: Callable[[], Awaitable[Exchange]]) -> tuple[Ex
         while True:
             await anyio.sleep(_TICK_S)
             ticks += 1
+            if ticked is not None and ticks > _TICKS:
+                ticked.set()
 
     async with anyio.create_task_group() as group:
         group.start_soon(heart)
@@ -70,8 +78,9 @@ async def with_heartbeat(request: Callable[[], Awaitable[Exchange]]) -> tuple[Ex
 def test_a_frozen_server_holds_up_its_visitor_only(
     own_memcached: Memcached, make_client: MakeClient, backend: Backend, change: Callable[[Session], object]
 ) -> None:
-    storage = SessionStorage(make_client(own_memcached.address, timeout=0.15), APP)
+    storage = SessionStorage(make_client(own_memcached.address), APP)
     storage.client.ping()
+    waiting(storage.client, 0.5)
     own_memcached.freeze()
     # Who has no cookie is not looked up: their session is saved without being read.
     given = scope("http", "0" * 64 if change is reading else None)
@@ -88,14 +97,21 @@ def test_a_frozen_server_holds_up_its_visitor_only(
 def test_a_slow_server_holds_up_its_visitor_only(
     proxy: Proxy, on_memcached: OnMemcached, make_client: MakeClient, backend: Backend
 ) -> None:
-    storage = SessionStorage(make_client(proxy.address, ns=on_memcached.ns, timeout=5), APP)
+    storage = SessionStorage(make_client(proxy.address, ns=on_memcached.ns), APP)
     session = storage.open(None)
     session["key"] = 0
     given = scope("http", storage.save(session))
-    proxy.delay_s = 0.05
+    ticked = threading.Event()
+
+    def hold(chunk: bytes) -> bytes:
+        assert ticked.wait(10), "the loop waits for the store"
+        return chunk
+
+    proxy.to_client = hold
 
     async def main() -> tuple[Exchange, int]:
-        return await with_heartbeat(lambda: exchange(SessionMiddleware(page(writing), storage), given))
+        app = SessionMiddleware(page(writing), storage)
+        return await with_heartbeat(lambda: exchange(app, given), ticked)
 
     done, ticks = anyio.run(main, backend=backend)
     assert (done.status, done.error) == (200, None)
@@ -185,7 +201,7 @@ def test_a_request_that_is_cancelled_waits_for_its_call_and_leaves_no_connection
     at: str,
 ) -> None:
     """The call ends by its deadline; until then it is the request's, and after it nobody's."""
-    client = make_client(client=one_connection, ns=on_memcached.ns, timeout=0.2)
+    client = make_client(client=one_connection, ns=on_memcached.ns)
     storage = SessionStorage(client, APP)
     session = storage.open(None)
     session["key"] = "value"
@@ -198,6 +214,7 @@ def test_a_request_that_is_cancelled_waits_for_its_call_and_leaves_no_connection
         swallow()
 
     def swallow() -> None:
+        waiting(client, 0.2)
         proxy.sent.clear()
         proxy.hole = True
 
@@ -219,4 +236,5 @@ def test_a_request_that_is_cancelled_waits_for_its_call_and_leaves_no_connection
 
     anyio.run(main, backend=backend)
     assert reached == ([] if at == "read" else ["application"])
+    waiting(client, PATIENCE_S)
     assert dict(storage.read(cookie)) == {"key": "value"}

@@ -203,7 +203,7 @@ def test_without_a_store_the_connection_is_refused(
     own_memcached: Memcached, make_client: MakeClient, denial: bool
 ) -> None:
     """By a response, or, where the server knows none there, by a close: try again later."""
-    storage = SessionStorage(make_client(own_memcached.address, timeout=0.3), APP)
+    storage = SessionStorage(make_client(own_memcached.address), APP)
     own_memcached.kill()
     app = talk(lambda session: session.get("key"), ACCEPT)
     done = serve(storage, app, "0" * 64, **(DENIAL if denial else {}))

@@ -184,7 +184,7 @@ def test_an_async_log_in_and_log_out() -> None:
 
 
 def test_the_event_loop_goes_on_while_a_session_waits(own_memcached: Memcached) -> None:
-    setting = {"servers": own_memcached.address, "timeout": 0.3, "wipe": 0}
+    setting = {"servers": own_memcached.address, "timeout": 1.0, "wipe": 0}
     with override_settings(MEMSESSIONS=setting):
         session = SessionStore()
         session[SESSION_KEY] = USER
@@ -195,7 +195,7 @@ def test_the_event_loop_goes_on_while_a_session_waits(own_memcached: Memcached) 
             ticks = 0
             load = asyncio.ensure_future(SessionStore(session.session_key).aload())
             while not load.done():
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.002)
                 ticks += 1
             with pytest.raises(StoreUnavailable):
                 await load

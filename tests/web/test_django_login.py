@@ -26,6 +26,7 @@ from memsessions.django import (
 )
 
 from ..conftest import OnMemcached
+from ..support.sessions import Ticks, between_ticks, since
 from .django_project import sessions_on
 from .django_project.models import Person
 
@@ -350,14 +351,19 @@ def test_by_the_anonymous_policy_a_strangers_cookie_stands_for_nothing() -> None
 
 
 def test_devices_are_shown_and_ended_one_by_one(on_memcached: OnMemcached) -> None:
+    ticks = Ticks(on_memcached)
     phone = logged_in(ip="192.0.2.1")
     on_memcached.advance(100)
     laptop = logged_in(ip="192.0.2.2")
     user = Person.objects.get_by_natural_key(USER)
     shown = devices(user, SessionStore(key_of(laptop)))
     assert [(each["ip"], each["current"]) for each in shown] == [("192.0.2.2", True), ("192.0.2.1", False)]
-    assert shown[0]["idle"] <= 1 < 98 <= shown[1]["idle"] <= 102
-    assert devices(user.pk) == [{**each, "current": False} for each in shown]
+    assert shown[0]["idle"] in since(ticks, 0)
+    assert shown[1]["idle"] in since(ticks, 100)
+    others, same = between_ticks(
+        on_memcached, lambda: (devices(user.pk), devices(user, SessionStore(key_of(laptop))))
+    )
+    assert others == [{**each, "current": False} for each in same]
     assert end_device(user, shown[1]["handle"]) is True
     assert end_device(OTHER, shown[0]["handle"]) is False
     assert (user_of(phone), user_of(laptop)) == (None, USER)

@@ -150,7 +150,7 @@ def test_pages_without_session_go_on(app: Flask, own_memcached: Memcached) -> No
 
 
 def test_when_the_store_is_back_everybody_is_still_logged_in(make: MakeApp, own_memcached: Memcached) -> None:
-    app = with_pages(make(MEMSESSIONS_TIMEOUT=0.2))
+    app = with_pages(make(MEMSESSIONS_TIMEOUT=1))
     client = logged_in(app)
     own_memcached.freeze()
     assert client.get("/read").status_code == 503

@@ -608,7 +608,7 @@ def test_the_visitors_address_is_kept(run: Run, storage: SessionStorage, address
 @pytest.fixture
 def down(own_memcached: Memcached, make_client: MakeClient) -> SessionStorage:
     """A storage that can be asked no more."""
-    storage = SessionStorage(make_client(own_memcached.address, timeout=0.3), APP)
+    storage = SessionStorage(make_client(own_memcached.address), APP)
     own_memcached.kill()
     return storage
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from memsessions import SessionsClient
 from memsessions.keys import AppKeys
 
-from ..support.memcached import Memcached
-from .raw import Snapshot, pipelined
-from .report import Row, Table
-from .timing import Case, interleaved
-from .workload import APP, TTL_S, Plan
+from ..machine import Bench
+from ..report import Row, Table
+from ..snapshot import Snapshot, pipelined
+from ..timing import Case, interleaved
+from ..workload import APP, TTL_S
 
 BARE = "mg KEY t, packets made before"
 BUILT = "mg KEY t, made and parsed in Python"
@@ -20,8 +19,10 @@ TARGETS = {"activity": 1.5}
 _KEYS_EACH = 2_000
 
 
-def measure(server: Memcached, plan: Plan, client: SessionsClient, ns: str) -> Table:
-    """What the client's namespace holds are these sessions only, before and after."""
+def measure(bench: Bench) -> list[Table]:
+    """What the namespace holds are these sessions only, before and after."""
+    server, plan = bench.memcached, bench.plan
+    client, ns, *_ = bench.filled(plan.sessions)
     snapshot = Snapshot(server, ns)
     prefix = AppKeys(ns.encode(), APP).sessions
     keys = [name for name in snapshot.names if name.startswith(prefix)]
@@ -77,17 +78,14 @@ def measure(server: Memcached, plan: Plan, client: SessionsClient, ns: str) -> T
     rows = []
     for name, timing in timings.items():
         figures = {
-            "ms": timing.median * 1e3,
-            "p95 ms": timing.p95 * 1e3,
-            "best ms": timing.best * 1e3,
+            **timing.figures("ms"),
             "us/session": timing.median * 1e6 / plan.sessions,
             "/ made and parsed": timing.over(timings[BUILT]),
             "/ mg KEY t": timing.over(timings[BARE]),
         }
         rows.append(Row(name, figures, TARGETS.get(name)))
-    return Table(
-        f"All of {plan.sessions:,} sessions of distinct users; {plan.scan_repetitions} repetitions", rows
-    )
+    title = f"All of {plan.sessions:,} sessions of distinct users; {plan.scan_repetitions} repetitions"
+    return [Table(title, rows)]
 
 
 def _once() -> list[None]:

@@ -1,6 +1,6 @@
 """What the client holds in memory at most while it goes through all sessions, and how large the index gets.
 
-`python -m tests.benchmarks.peak ADDRESS NS CALL` makes one such call and prints its peak, in a process
+`python -m tests.benchmarks.parts.peak ADDRESS NS CALL` makes one such call and prints its peak, in a process
 of its own, which holds nothing else.
 """
 
@@ -20,10 +20,10 @@ from memsessions.index import BUCKETS
 from memsessions.keys import AppKeys
 from memsessions.store.operations import SizeMany
 
-from ..support.memcached import Memcached
-from .report import Row, Table
-from .timing import progress
-from .workload import APP, TTL_S, Plan
+from ..machine import Bench
+from ..report import Row, Table
+from ..timing import progress
+from ..workload import APP, TTL_S, ours
 
 #: Each answers what it found.
 CALLS: dict[str, Callable[[SessionsClient], Any]] = {
@@ -41,8 +41,10 @@ LARGEST_TARGET = 150_000
 _MB = 1_000_000
 
 
-def measure(server: Memcached, plan: Plan, client: SessionsClient, ns: str) -> list[Table]:
+def measure(bench: Bench) -> list[Table]:
     """All calls on a namespace of `plan.sessions` living sessions, and its largest index item."""
+    server, plan = bench.memcached, bench.plan
+    client, ns, *_ = bench.filled(plan.sessions)
     rows = []
     for name in CALLS:
         progress(f"peak memory of {name}")
@@ -87,7 +89,7 @@ def _index_sizes(client: SessionsClient, ns: str) -> list[int]:
 
 def main() -> None:
     address, ns, name = sys.argv[1:]
-    with SessionsClient(address, ns=ns, wipe=0) as client:
+    with ours(address, ns) as client:
         started = perf_counter()
         answer = CALLS[name](client)
         seconds = perf_counter() - started

@@ -11,10 +11,10 @@ from memsessions import Session, SessionsClient
 from memsessions import validation as check
 from memsessions.tokens import TAG
 
-from ..support.memcached import Memcached
-from .report import Row, Table
-from .timing import Case, interleaved
-from .workload import APP, Plan, create, user
+from ..machine import Bench
+from ..report import Row, Table
+from ..timing import Case, interleaved
+from ..workload import APP, create, ours, user
 
 UNCOUNTED = "get, not counted"
 TARGETS = {"get": 1.02}
@@ -23,11 +23,12 @@ _CALLS = 50
 _REPETITIONS_EACH = 16
 
 
-def measure(server: Memcached, plan: Plan) -> Table:
+def measure(bench: Bench) -> list[Table]:
     """Both, in turns of some milliseconds each."""
+    plan = bench.plan
     repetitions = plan.repetitions * _REPETITIONS_EACH
     calls = min(_CALLS, plan.calls)
-    with SessionsClient(server.address, ns="metering", wipe=0) as client:
+    with ours(bench.memcached.address, "metering") as client:
         tokens = [create(client, user(number)) for number in range(8)]
 
         def case(name: str, get: Callable[[str, str], Session | None]) -> Case:
@@ -39,8 +40,7 @@ def measure(server: Memcached, plan: Plan) -> Table:
         Row(
             name,
             {
-                "median": timing.median * 1e6,
-                "best": timing.best * 1e6,
+                **timing.figures(),
                 "/ not counted": timing.over(timings[UNCOUNTED]),
             },
             TARGETS.get(name),
@@ -48,7 +48,7 @@ def measure(server: Memcached, plan: Plan) -> Table:
         for name, timing in timings.items()
     ]
     title = f"Metrics: {repetitions} x {calls} calls, times in microseconds"
-    return Table(title, rows)
+    return [Table(title, rows)]
 
 
 def _get(client: SessionsClient, app: str, token: str) -> Session | None:

@@ -1,57 +1,16 @@
-"""Talking to memcached without a client: the least that an exchange of the same bytes can cost."""
+"""What a server holds, asked for in large packets: bare keys, and a namespace to be put back as it was."""
 
 from __future__ import annotations
 
 import re
 import socket
-import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from ..support.memcached import Memcached
-from ..support.proxy import Proxy
 
 _CHUNK = 2_000
 _RECEIVE = 1 << 18
 _END = b"MN\r\n"  # the answer to `mn`
-
-
-def recorded(server: Memcached, call: Callable[[str], object]) -> bytes:
-    """The packet that a call sends; it gets the address to send it to, and must call twice.
-
-    The first of the two opens the connection; of what the second sends, one packet is expected.
-    """
-    with Proxy(("127.0.0.1", server.port)) as proxy:
-        packets: list[bytes] = []
-
-        def note(chunk: bytes) -> bytes:
-            packets.append(chunk)
-            return chunk
-
-        proxy.to_server = note
-        call(proxy.address)
-        return packets[-1]
-
-
-class RawExchange:
-    """Sends one packet over and over, on a blocking socket, and reads until its last line has come back."""
-
-    def __init__(self, server: Memcached, packet: bytes) -> None:
-        self._sock = server.connect()
-        self._sock.settimeout(None)
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._packet = packet
-        self._sock.sendall(packet)
-        self._end = self._sock.recv(_RECEIVE).splitlines(keepends=True)[-1]
-
-    def __call__(self, _argument: object = None) -> bytes:
-        self._sock.sendall(self._packet)
-        reply = self._sock.recv(_RECEIVE)
-        while not reply.endswith(self._end):
-            reply += self._sock.recv(_RECEIVE)
-        return reply
-
-    def close(self) -> None:
-        self._sock.close()
 
 
 def pipelined(sock: socket.socket, packets: list[bytes], lines_each: list[int]) -> bytes:
@@ -76,7 +35,7 @@ class Snapshot:
     """
 
     def __init__(self, server: Memcached, ns: str) -> None:
-        self.names = _names(server, ns)
+        self.names = [key.encode() for key in server.keys(ns)]
         self._server = server
         self._passing: list[bytes] = []  # packets that store the items that expire
         self._lasting: list[bytes] = []  # and those that do not, which is what sessions leave behind
@@ -98,13 +57,6 @@ class Snapshot:
             # Quiet stores answer only when they fail.
             if self._server.ask(packet, _END) != _END:
                 raise RuntimeError("the server refused a part of what was to be restored")
-
-
-def _names(server: Memcached, ns: str) -> list[bytes]:
-    """Every key of a namespace. A dump of the lists of recent use (`all`) can miss items moving in them."""
-    dump = server.ask(b"lru_crawler metadump hash\r\n", b"END\r\n").decode()
-    names = [urllib.parse.unquote(name) for name in re.findall(r"^key=(\S+)", dump, re.MULTILINE)]
-    return [name.encode() for name in names if name.startswith(f"{ns}:")]
 
 
 _VALUE = re.compile(rb"VA (\d+) t(-?\d+)\r\n")

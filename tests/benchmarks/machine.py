@@ -1,0 +1,105 @@
+"""What the parts of one run share: servers started when first asked for, and what took part or is lacking."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, TypeVar
+
+from memsessions import SessionsClient
+
+from ..support.memcached import Memcached
+from .lacking import Lacking
+from .workload import Plan, fill, ours
+
+T = TypeVar("T")
+
+# One thread, so that no comparison is decided by which of its threads a connection landed on.
+MEMCACHED = ("-t", "1", "-m", "4096")
+
+
+class Filled(NamedTuple):
+    """A namespace of the run's memcached, with sessions of distinct users in one app and nothing else."""
+
+    client: SessionsClient
+    ns: str
+    sessions: int
+    item_bytes: float  # on the server, of each
+
+
+class Bench:
+    """One run; `with Bench(plan) as bench:` ends at last whatever was started for it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.skipped: list[Lacking] = []
+        self.versions = {
+            "memsessions": version("memsessions"),
+            "Python": platform.python_version(),
+            "pymemcache": version("pymemcache"),
+            "orjson": version("orjson"),
+        }
+        self._stack = ExitStack()
+        self._memcached: Memcached | None = None
+        self._filled: dict[int, Filled] = {}
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def memcached(self) -> Memcached:
+        """The memcached of everything that needs one only."""
+        if self._memcached is None:
+            self._memcached = self.keep(Memcached(*MEMCACHED))
+            self.took_part("memcached", " ".join([self._memcached.stats()["version"], *MEMCACHED]))
+        return self._memcached
+
+    def filled(self, sessions: int) -> Filled:
+        """A namespace with so many sessions. All parts share it, so each leaves it as it was."""
+        if sessions not in self._filled:
+            ns = f"filled{sessions}"
+            client = self.keep(ours(self.memcached.address, ns))
+            before = int(self.memcached.stats()["bytes"])
+            fill(client, sessions)
+            each = (int(self.memcached.stats()["bytes"]) - before) / sessions
+            self._filled[sessions] = Filled(client, ns, sessions, each)
+        return self._filled[sessions]
+
+    def keep(self, context: AbstractContextManager[T]) -> T:
+        """Enter a context until the run ends."""
+        return self._stack.enter_context(context)
+
+    def took_part(self, name: str, what: str | None = None) -> None:
+        """Note a version; that of the Python distribution of this name where none is given."""
+        self.versions.setdefault(name, version(name) if what is None else what)
+
+    @contextmanager
+    def unless_lacking(self) -> Iterator[None]:
+        """Leave out what cannot be here: the rest of the block that raises `Lacking`."""
+        try:
+            yield
+        except Lacking as lacking:
+            if lacking.what not in [known.what for known in self.skipped]:
+                self.skipped.append(lacking)
+
+
+def machine() -> dict[str, str]:
+    """What it ran on."""
+    cpus = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", cpus.read_text(), re.MULTILINE) if cpus.exists() else None
+    return {
+        "CPU": found[1] if found else platform.machine(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }

@@ -1,0 +1,1 @@
+"""What memsessions is compared with. One that cannot be here raises `Lacking`."""
