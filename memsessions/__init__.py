@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from . import metrics
 from .client import SessionsClient
 from .errors import (
     ClientClosed,
@@ -28,7 +29,6 @@ from .errors import (
     ValidationError,
     WriteRefused,
 )
-from .repairing import repair
 from .servers import Server
 from .types import Activity, Created, Data, Killed, NewSession, Repaired, Scalar, Session, Wiped
 
@@ -71,11 +71,23 @@ __all__ = [
 # Silent, unless the application has logging set up.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
+if TYPE_CHECKING:
+    from . import metrics
+    from .repairing import repair
 
-def __getattr__(name: str) -> str:
-    if name == "__version__":
-        # Asked for rarely, and importing this takes longer than everything else here.
-        from importlib.metadata import version
+    __version__: str
+else:
 
-        return version("memsessions")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """What a client does without, and takes long to import: when it is asked for."""
+        if name == "metrics":
+            return import_module(".metrics", __name__)
+        if name == "repair":
+            return import_module(".repairing", __name__).repair
+        if name == "__version__":
+            return import_module("importlib.metadata").version("memsessions")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,14 +7,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
 
 from .types import Session
-
-
-class _Cached(NamedTuple):
-    session: Session
-    ends: float
 
 
 class NoCache:
@@ -55,7 +49,8 @@ class SessionCache(NoCache):
         self._lifetime_s = lifetime_s
         self._size = size
         self._clock = clock
-        self._entries: OrderedDict[tuple[str, str], _Cached] = OrderedDict()
+        # By app and token: the session, and when it is forgotten.
+        self._entries: OrderedDict[tuple[str, str], tuple[Session, float]] = OrderedDict()
         self._drops = 0
         # A signal handler may call in the middle of a call: so it is reentrant, and what was there a moment
         # ago may be gone.
@@ -72,14 +67,15 @@ class SessionCache(NoCache):
             if cached is None:
                 self.misses += 1
                 return None
-            if cached.ends <= self._clock():
+            session, ends = cached
+            if ends <= self._clock():
                 self.misses += 1
                 self._entries.pop((app, token), None)
                 return None
             self.hits += 1
             with contextlib.suppress(KeyError):
                 self._entries.move_to_end((app, token))
-        return _copy(cached.session)
+        return _copy(session)
 
     def put(self, app: str, token: str, session: Session, moment: int) -> None:
         """Keep a copy of what was read, though never longer than the session lives."""
@@ -87,7 +83,7 @@ class SessionCache(NoCache):
         with self._lock:
             if moment != self._drops:
                 return
-            self._entries[app, token] = _Cached(_copy(session), self._clock() + lifetime)
+            self._entries[app, token] = _copy(session), self._clock() + lifetime
             with contextlib.suppress(KeyError):
                 self._entries.move_to_end((app, token))
                 while len(self._entries) > self._size:
@@ -103,8 +99,8 @@ class SessionCache(NoCache):
         """Forget the sessions of an app, or of one of its users."""
         with self._lock:
             self._drops += 1
-            for key, cached in list(self._entries.items()):
-                if key[0] == app and id in (None, cached.session["id"]):
+            for key, (session, _) in list(self._entries.items()):
+                if key[0] == app and id in (None, session["id"]):
                     self._entries.pop(key, None)
 
     def clear(self) -> None:

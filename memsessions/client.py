@@ -9,15 +9,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import forks, metrics
+from . import forks
 from . import validation as check
 from .cache import NoCache, SessionCache
 from .config import DEFAULT_ITEM_BYTES, check_ns, check_number, open_stores
-from .document import Sealing
-from .documents import Documents
-from .environment import with_environment
 from .errors import (
     ClientClosed,
     StoreError,
@@ -29,9 +26,14 @@ from .nodes import ByTag, Node, nodes
 from .record import new_record, without_none
 from .servers import DEFAULT_SERVER, Addresses
 from .sessions import AppSessions, Making, counter_life
+from .tallies import watch
 from .tokens import TAG, Life
 from .types import Activity, Created, Killed, NewSession, Scalar, Session, Wiped
 from .wiping import WipeThread
+
+if TYPE_CHECKING:
+    from .document import Sealing
+    from .documents import Documents
 
 _WIPE_LEAST_S = 10
 
@@ -121,7 +123,7 @@ class SessionsClient:
         self._closed = False
         self._starting = threading.RLock()
         forks.call_in_child(self, SessionsClient._after_fork_in_child)
-        metrics.watch(self)
+        watch(self)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> SessionsClient:
@@ -140,6 +142,8 @@ class SessionsClient:
         Raises:
             ConfigurationError: names the variable that is not usable.
         """
+        from .environment import with_environment  # only who has these pays for this import
+
         return cls(**with_environment(os.environ if environ is None else environ, options))
 
     # ------------------------------------------------------------------------------- one session
@@ -435,11 +439,14 @@ class SessionsClient:
         """The sessions of an app as documents, for those who build a framework's sessions on this.
 
         Their data is JSON of any depth, and is written over what was read. They are sessions like all
-        others: `soid`, `soapp`, `activity` and the log-outs see them. See `memsessions.documents`.
+        others: `soid`, `soapp`, `activity` and the log-outs see them. See `memsessions.documents`, which the
+        first such call imports: make them beside the client, rather than anew for each request.
 
         Parameters:
             sealing: what encrypts their data; see `memsessions.web.encryption`.
         """
+        from .documents import Documents  # only who builds on these pays for this import
+
         check.check_app(app)
         return Documents(app, lambda: self._serving(app), self._fleet, self._cache, sealing)
 

@@ -10,14 +10,9 @@ from pymemcache import Client, HashClient, PooledClient
 
 from .errors import ConfigurationError
 from .servers import DEFAULT_SERVER, Listed, is_memory, listed, shown
-from .store.memcached import MemcachedStore
-from .store.memory import named_store
 from .store.operations import Store
 
 DEFAULT_ITEM_BYTES = 1024 * 1024
-
-_NS = re.compile(r"[A-Za-z0-9_.-]{1,50}")
-_KEY_PREFIX = re.compile(rb"[!-~]{0,100}")
 
 # No wait can be longer: it is given in milliseconds, as a C int.
 MOST = 2_000_000
@@ -27,7 +22,7 @@ MOST_ITEM_BYTES = 1024**3  # memcached's own limit for `-I`
 
 def check_ns(ns: object) -> None:
     """1 to 50 of A-Z a-z 0-9 _ . -."""
-    if not (isinstance(ns, str) and _NS.fullmatch(ns)):
+    if not (isinstance(ns, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,50}", ns)):
         raise ConfigurationError("ns must be 1 to 50 of the characters A-Z a-z 0-9 _ . -")
 
 
@@ -37,13 +32,6 @@ def check_number(name: str, value: object, least: float, whole: bool = False, mo
     if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
         kind = "an integer" if whole else "a number"
         raise ConfigurationError(f"{name} must be {kind} from {least} to {most}, not {value!r}")
-
-
-class Opened(NamedTuple):
-    """A server that was listed, and its store."""
-
-    server: Listed
-    store: Store
 
 
 def open_stores(
@@ -56,8 +44,8 @@ def open_stores(
     username: str | None,
     password: str | None,
     max_item_bytes: int,
-) -> list[Opened]:
-    """The stores that these arguments name. Nothing is contacted."""
+) -> list[tuple[Listed, Store]]:
+    """The servers that these arguments name, and their stores. Nothing is contacted."""
     check_number("timeout", timeout, LEAST_S)
     check_number("connect_timeout", connect_timeout, LEAST_S)
     check_number("max_item_bytes", max_item_bytes, 4096, whole=True, most=MOST_ITEM_BYTES)
@@ -72,16 +60,17 @@ def open_stores(
             raise ConfigurationError(f"tls_context must be an ssl.SSLContext, not {kind}")
         found = listed(servers)
         if is_memory(found[0].address):
-            return [
-                Opened(server, named_store(str(server.address), item_bytes=max_item_bytes))
-                for server in found
-            ]
+            from .store.memory import named_store  # each kind of store is imported where it is used
+
+            return [(server, named_store(str(server.address), item_bytes=max_item_bytes)) for server in found]
         shared = [_Shared(server, Client(server.address, tls_context=tls_context), None) for server in found]
     for _, template, _ in shared:
-        if not _KEY_PREFIX.fullmatch(template.key_prefix):
+        if not re.fullmatch(rb"[!-~]{0,100}", template.key_prefix):
             raise ConfigurationError("the client's key_prefix must be at most 100 printable ASCII characters")
+    from .store.memcached import MemcachedStore
+
     return [
-        Opened(
+        (
             server,
             MemcachedStore(
                 server.label,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .errors import LogoutIncomplete, StoreError, StoreFull, StoreUnavailable, UnsupportedServer
 from .logs import about
@@ -112,9 +112,9 @@ class Fleet:
         nodes: Sequence[Node] | None = None,
     ) -> int:
         """How many sessions were ended on all servers, each of which says so as it goes on."""
-        tallies = self.on_each(lambda node: _tally(node, ending, operation), nodes=nodes)
-        killed = sum(tally.killed for tally in tallies)
-        errors = [tally.error for tally in tallies if tally.error is not None]
+        ended = self.on_each(lambda node: _ended(node, ending, operation), nodes=nodes)
+        killed = sum(number for number, _ in ended)
+        errors = [error for _, error in ended if error is not None]
         unreached = [error for error in errors if isinstance(error, (StoreUnavailable, UnsupportedServer))]
         if unreached and (len(self.nodes) > 1 or isinstance(unreached[0], StoreUnavailable)):
             names = tuple(error.server for error in unreached)
@@ -145,14 +145,10 @@ def _in_random_order(nodes: list[Node]) -> list[Node]:
     return sorted(nodes, key=lambda node: random.expovariate(node.weight))
 
 
-class _Tally(NamedTuple):
-    """What was ended on one server, and what kept it from going on."""
-
-    killed: int
-    error: StoreError | None
-
-
-def _tally(node: Node, ending: Callable[[Node], Iterator[int]], operation: str) -> _Tally:
+def _ended(
+    node: Node, ending: Callable[[Node], Iterator[int]], operation: str
+) -> tuple[int, StoreError | None]:
+    """How many were ended on one server, and what kept it from going on."""
     killed = 0
 
     def end() -> None:
@@ -163,5 +159,5 @@ def _tally(node: Node, ending: Callable[[Node], Iterator[int]], operation: str) 
     try:
         node.meter.call(operation, end)
     except StoreError as error:
-        return _Tally(killed, error)
-    return _Tally(killed, None)
+        return killed, error
+    return killed, None

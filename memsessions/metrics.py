@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, TypedDict
 
 from .meters import SUM
-from .tallies import Book, Tallies, Tally
+from .tallies import Tallies, Tally, of_all_clients
 
 if TYPE_CHECKING:
     from .breaker import BreakerState
@@ -119,14 +119,6 @@ class Snapshot(TypedDict):
     cache: CacheCounts
 
 
-_book = Book()
-
-
-def watch(client: SessionsClient) -> None:
-    """Have a client counted among those of this process; what it has counted stays when it is gone."""
-    _book.enter(client)
-
-
 def snapshot(client: SessionsClient | None = None) -> Snapshot:
     """What was counted so far; in a child of a fork, since the fork. Asks no server.
 
@@ -138,7 +130,7 @@ def snapshot(client: SessionsClient | None = None) -> Snapshot:
     """
     nodes: list[Node]
     if client is None:
-        living, tallies = _book.read()
+        living, tallies = of_all_clients()
         for each in living:
             tallies.add_client(each.nodes, each.cache)
         clients = sum(each.client() is not None for each in living)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .batches import BatchedSessions, Ready
-from .breaker import Breaker, GuardedStore
-from .config import Opened
 from .errors import StoreDamaged
 from .index import GoOn, Index, always
 from .keys import AppKeys
@@ -23,6 +21,8 @@ from .tokens import server_tag
 from .wiping import wipe_app
 
 if TYPE_CHECKING:
+    from .breaker import Breaker
+    from .servers import Listed
     from .types import Scalar, Session
 
 _wipe_log = logging.getLogger("memsessions.wipe")
@@ -31,23 +31,24 @@ _wipe_log = logging.getLogger("memsessions.wipe")
 _PROBE_MARGIN_S = 0.5
 
 
-class AppOnNode(NamedTuple):
+class AppOnNode:
     """What serves one app on one server."""
 
-    keys: AppKeys
-    listing: Index
-    listings: Listings
-    sessions: BatchedSessions
-    scans: Scans
+    def __init__(self, node: Node, app: str, item_bytes: int) -> None:
+        store, meter = node.store, node.meter
+        self.keys = AppKeys(node.root, app)
+        self.listing = Index(store, self.keys)
+        self.listings = Listings(store, self.keys, self.listing, meter)
+        self.sessions = BatchedSessions(store, self.keys, self.listings, meter, item_bytes, node.tag)
+        self.scans = Scans(store, self.keys, self.listing)
 
 
 class Node:
     """One server, with the apps that are used on it."""
 
     def __init__(
-        self, opened: Opened, store: Store, ns: str, item_bytes: int, breaker: Breaker | None = None
+        self, server: Listed, store: Store, ns: str, item_bytes: int, breaker: Breaker | None = None
     ) -> None:
-        server = opened.server
         self.name = server.name
         self.address = server.address
         self.tag = server_tag(server.name)
@@ -66,12 +67,7 @@ class Node:
         try:
             return self._apps[name]
         except KeyError:
-            keys = AppKeys(self.root, name)
-            listing = Index(self.store, keys)
-            listings = Listings(self.store, keys, listing, self.meter)
-            sessions = BatchedSessions(self.store, keys, listings, self.meter, self._item_bytes, self.tag)
-            on_node = AppOnNode(keys, listing, listings, sessions, Scans(self.store, keys, listing))
-            return self._apps.setdefault(name, on_node)
+            return self._apps.setdefault(name, AppOnNode(self, name, self._item_bytes))
 
     def create(self, app: str, making: Making, deadline: float) -> str:
         """Make a session here and return its token. One round trip; one more at the first use of an app."""
@@ -188,12 +184,15 @@ class ByTag(dict[str, AppSessions]):
         return other
 
 
-def nodes(opened: list[Opened], ns: str, timeout_s: float, item_bytes: int) -> list[Node]:
+def nodes(opened: list[tuple[Listed, Store]], ns: str, timeout_s: float, item_bytes: int) -> list[Node]:
     """The servers that were opened; of several, each is left alone for a moment when it fails."""
     if len(opened) == 1:
-        return [Node(opened[0], opened[0].store, ns, item_bytes)]
+        return [Node(server, store, ns, item_bytes) for server, store in opened]
+    from .breaker import Breaker, GuardedStore  # only who has several servers pays for this import
+
     probe_s = timeout_s + _PROBE_MARGIN_S
-    guarded = [(each, Breaker(each.store.server, probe_s)) for each in opened]
+    guarded = [(server, store, Breaker(store.server, probe_s)) for server, store in opened]
     return [
-        Node(each, GuardedStore(each.store, breaker), ns, item_bytes, breaker) for each, breaker in guarded
+        Node(server, GuardedStore(store, breaker), ns, item_bytes, breaker)
+        for server, store, breaker in guarded
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import ConfigurationError
@@ -16,11 +15,9 @@ if TYPE_CHECKING:
 DEFAULT_SERVER = "127.0.0.1:11211"
 DEFAULT_PORT = 11211
 
-_HOST = re.compile(r"[A-Za-z0-9_.-]+")
-_BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?)\](?::([0-9]+))?")
-_NAME = re.compile(
-    r"[!-+\--<>@-~]{1,100}"
-)  # printable ASCII without a comma, an equals sign, a question mark
+_HOST = r"[A-Za-z0-9_.-]+"
+_BRACKETED = r"\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?)\](?::([0-9]+))?"
+_NAME = r"[!-+\--<>@-~]{1,100}"  # printable ASCII without a comma, an equals sign, a question mark
 _FORMS = '"host", "host:port", "[::1]:11211", (host, port), "unix:/path" or "memory://"'
 _MOST_WEIGHT = 1e6
 
@@ -33,8 +30,7 @@ Addresses: TypeAlias = (
 )
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(NamedTuple):
     """One of several servers, with more to say about it than its address.
 
     Parameters:
@@ -90,7 +86,7 @@ def _check_several(found: list[Listed]) -> None:
 
 
 def _named(name: object, server: object) -> Listed:
-    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+    if not (isinstance(name, str) and re.fullmatch(_NAME, name)):
         raise ConfigurationError(
             f"a server's name must be 1 to 100 printable ASCII characters without space , = ?, not {name!r}"
         )
@@ -150,17 +146,17 @@ def parse_server(server: object) -> tuple[str, int] | str:
     """The address in pymemcache's form, (host, port) or the path of a Unix socket; or one of `memory://`."""
     if isinstance(server, tuple) and len(server) == 2:
         host, port = server
-        if isinstance(host, str) and (_HOST.fullmatch(host) or ":" in host):
+        if isinstance(host, str) and (re.fullmatch(_HOST, host) or ":" in host):
             return host, _port(port)
     elif isinstance(server, str):
         if is_memory(server):
             return server
         if server.startswith("unix:/"):
             return server.removeprefix("unix:")
-        if match := _BRACKETED.fullmatch(server):
+        if match := re.fullmatch(_BRACKETED, server):
             return match[1], _port(match[2] or DEFAULT_PORT)
         host, colon, port = server.partition(":")
-        if _HOST.fullmatch(host) and (port or not colon):
+        if re.fullmatch(_HOST, host) and (port or not colon):
             return host, _port(port or DEFAULT_PORT)
     raise ConfigurationError(f"servers must be {_FORMS}, or a list or mapping of these, not {server!r}")
 

@@ -6,7 +6,6 @@ import signal
 
 # Those that a thread brings about by itself, and that somebody may want to have reported (`faulthandler`).
 _OWN = {"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS"}
-_OTHERS = [number for number in signal.valid_signals() if getattr(number, "name", "") not in _OWN]
 
 
 def leave_to_others() -> None:
@@ -16,4 +15,5 @@ def leave_to_others() -> None:
     them with a lock in their hands that the whole pool needs: a thread they do not know of must not take it.
     """
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, _OTHERS)
+        others = [number for number in signal.valid_signals() if getattr(number, "name", "") not in _OWN]
+        signal.pthread_sigmask(signal.SIG_BLOCK, others)

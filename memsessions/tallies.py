@@ -181,3 +181,16 @@ class Book:
         for number, each in self._clients.copy().items():
             if isinstance(each, Tallies):
                 del self._clients[number]
+
+
+_book = Book()
+
+
+def watch(client: SessionsClient) -> None:
+    """Have a client counted among those of this process; what it has counted stays when it is gone."""
+    _book.enter(client)
+
+
+def of_all_clients() -> tuple[list[Living], Tallies]:
+    """As `Book.read`, of this process's."""
+    return _book.read()

@@ -11,7 +11,7 @@ live. Nobody can change it: the store knows a session only by a hash of the whol
 from __future__ import annotations
 
 import functools
-import secrets
+import os
 import string
 from binascii import b2a_base64
 from hashlib import blake2b
@@ -77,7 +77,7 @@ def new_token(tag: str, life: Life) -> str:
     """A token that nobody has."""
     characters = b""
     while len(characters) < _RANDOM_LENGTH:
-        characters += secrets.token_bytes(LENGTH).translate(_TO_ALPHABET, _UNEVEN)
+        characters += os.urandom(LENGTH).translate(_TO_ALPHABET, _UNEVEN)
     return characters[:_RANDOM_LENGTH].decode() + tag + life_text(life)
 
 

@@ -13,7 +13,7 @@ from .tokens import LENGTH as TOKEN_LENGTH
 from .tokens import TTL_MAX_S, TTL_MIN_S
 from .types import Data
 
-_APP = re.compile(r"[A-Za-z0-9_-]{3,20}")
+_APP = r"[A-Za-z0-9_-]{3,20}"
 _is_token: Any = re.compile(rf"[A-Za-z0-9]{{{TOKEN_LENGTH}}}").fullmatch
 _ID_MAX = 128
 _IP_MAX = 39
@@ -28,7 +28,7 @@ ITEM_OVERHEAD_BYTES = 512
 
 def is_app(app: object) -> bool:
     """Whether it is 3 to 20 of A-Z a-z 0-9 _ -."""
-    return isinstance(app, str) and _APP.fullmatch(app) is not None
+    return isinstance(app, str) and re.fullmatch(_APP, app) is not None
 
 
 def check_app(app: object) -> None:

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from memsessions import SessionsClient, index, metrics
+from memsessions import SessionsClient, index, tallies
 from memsessions.store import memory
 from memsessions.store.memory import MemoryStore, named_store
-from memsessions.tallies import Book, Tallies
 
 from .support.memcached import Memcached
 from .support.proxy import Proxy
@@ -72,11 +71,11 @@ def _counts_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     What is counted of a client holds its stores, and those that a test put in their place may hold the
     client: thousands would stay, and every garbage collection would look at them again.
     """
-    book = Book()
-    monkeypatch.setattr(metrics, "_book", book)
+    book = tallies.Book()
+    monkeypatch.setattr(tallies, "_book", book)
     yield
     for number in list(book._clients):
-        book._clients[number] = Tallies()
+        book._clients[number] = tallies.Tallies()
 
 
 @pytest.fixture(autouse=True)

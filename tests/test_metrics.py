@@ -25,12 +25,12 @@ from memsessions import (
     meters,
     metrics,
     repair,
+    tallies,
 )
 from memsessions.changes import differences
 from memsessions.meters import Meter
 from memsessions.metrics import LATENCY_BOUNDS_S, Operation, ServerSnapshot
 from memsessions.store.operations import Read
-from memsessions.tallies import Tallies
 
 from .conftest import MakeClient, OnMemcached, Where
 from .support.memcached import Memcached
@@ -423,7 +423,7 @@ def test_a_client_is_not_kept_alive_and_what_is_kept_does_not_grow_with_their_nu
         assert gone() is None
         assert node() is None
     SessionsClient("memory://many", wipe=0)
-    ended = [each for each in metrics._book._clients.values() if isinstance(each, Tallies)]
+    ended = [each for each in tallies._book._clients.values() if isinstance(each, tallies.Tallies)]
     assert len(ended) <= 1
     assert metrics.snapshot()["servers"]["memory://many"]["operations"]["ping"]["calls"] == 50
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-import secrets
 import string
 from collections import Counter
 
@@ -66,7 +66,7 @@ def test_the_table_of_characters_gives_each_of_them_four_bytes() -> None:
 
 def test_unlucky_random_bytes_are_thrown_away_and_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = iter([b"\xff" * LENGTH, b"\xf8\x00" * (LENGTH // 2), b"\x01" * LENGTH])
-    monkeypatch.setattr(secrets, "token_bytes", lambda _number: next(drawn))
+    monkeypatch.setattr(os, "urandom", lambda _number: next(drawn))
     token = new_token(TAG, Life(3600, False))
     assert random_part(token) == ALPHABET[0] * 32 + ALPHABET[1] * 19
 
@@ -75,9 +75,9 @@ def test_no_two_tokens_are_alike() -> None:
     assert len({random_part(new_token(TAG, Life(3600, False))) for _ in range(20_000)}) == 20_000
 
 
-def test_tokens_come_from_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_come_from_the_operating_systems_randomness(monkeypatch: pytest.MonkeyPatch) -> None:
     """And not from a generator that can be seeded."""
-    monkeypatch.setattr(secrets, "token_bytes", lambda number: b"\x02" * number)
+    monkeypatch.setattr(os, "urandom", lambda number: b"\x02" * number)
     assert random_part(new_token(TAG, Life(60, False))) == ALPHABET[2] * tokens._RANDOM_LENGTH
 
 

@@ -41,7 +41,15 @@ if TYPE_CHECKING:
     from pymemcache import Client, PooledClient
     from typing_extensions import assert_type
 
+    from memsessions.metrics import Snapshot
+
     # None of this is run: mypy reads it, in strict mode, and an ignore that is not needed is an error too.
+
+    def what_is_imported_late_has_its_type(rs: SessionsClient) -> None:
+        assert_type(memsessions.metrics.snapshot(rs), Snapshot)
+        assert_type(memsessions.repair(rs), dict[str, Repaired])
+        assert_type(memsessions.__version__, str)
+        memsessions.nothing  # type: ignore[attr-defined]  # noqa: B018
 
     def every_answer_has_its_type(rs: SessionsClient, data: Mapping[str, Scalar]) -> None:
         assert_type(rs.create("forum", "user", "192.0.2.1"), Created)

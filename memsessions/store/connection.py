@@ -29,10 +29,10 @@ _TLS_RECORD_BYTES = 16 * 1024
 # A server that has answered a moment ago has not been restarted since.
 _SURELY_OPEN_S = 0.001
 _UNREAD_BYTES = 1 << 30  # a whole batch of the largest items, sent before another, stays below it
-_VERSION = re.compile(rb"VERSION (\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)[!-~]*\r\n")
+_VERSION = rb"VERSION (\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)[!-~]*\r\n"
 UNAUTHENTICATED = b"CLIENT_ERROR unauthenticated"
 _VISIT = (Read(b""), Count(b""))  # what a visit's reply can be as long as that of
-_TIME = re.compile(rb"STAT time (\d{1,15})\r\n")
+_TIME = rb"STAT time (\d{1,15})\r\n"
 
 
 class TooOld(Exception):
@@ -114,7 +114,7 @@ class Connection:
                 raise ProtocolError("the server did not accept the user name and password")
         self._write(b"version\r\nstats\r\nstats settings\r\n", deadline, _CHUNK_BYTES)
         answer = self._read_line(deadline)
-        version = _VERSION.fullmatch(answer)
+        version = re.fullmatch(_VERSION, answer)
         if version is None:
             raise ProtocolError(
                 "the server wants a user name and a password"
@@ -125,7 +125,7 @@ class Connection:
             raise TooOld(b".".join(version.groups()).decode())
         stats = self._read_until(b"END\r\n", self._rest, _STATS_LIMIT, deadline)
         settings = self._read_until(b"END\r\n", self._rest, _STATS_LIMIT, deadline)
-        clock = _TIME.search(stats)
+        clock = re.search(_TIME, stats)
         if clock is None:
             raise ProtocolError("the server does not tell its time")
         self.clock_offset_s = int(clock[1]) - time.monotonic()

@@ -22,8 +22,8 @@ _BUSY_S = 5.0
 _AGAIN_S = 0.05
 
 _REQUEST = b"lru_crawler metadump hash\r\n"  # a packet of its own: it cannot be pipelined
-_KEY = re.compile(rb"^key=(\S+) ", re.MULTILINE)
-_ITEMS = re.compile(rb"^STAT curr_items (\d+)\r\n", re.MULTILINE)
+_KEY = rb"(?m)^key=(\S+) "
+_ITEMS = rb"(?m)^STAT curr_items (\d+)\r\n"
 
 
 class Forbidden(Exception):
@@ -39,13 +39,13 @@ def dumped(connection: Connection, prefix: bytes, deadline: Callable[[], float])
 
     If this raises, or is not read to its end, the connection has to be closed.
     """
-    held = _ITEMS.search(b"".join(connection.lines(b"stats\r\n", deadline)))
+    held = re.search(_ITEMS, b"".join(connection.lines(b"stats\r\n", deadline)))
     if held is None:
         raise ProtocolError("the server does not tell how many items it holds")
     start = len(prefix)
     seen = 0
     for block in _blocks(connection, deadline):
-        found = _KEY.findall(block)
+        found = re.findall(_KEY, block)
         if len(found) + block.endswith(b"END\r\n") != block.count(b"\n"):
             raise ProtocolError("an unexpected reply")
         seen += len(found)

@@ -75,42 +75,44 @@ class Delete(NamedTuple):
     cas: int | None = None
 
 
-class ReadMany(NamedTuple):
-    """Read the items `prefix + name`. Answers `list[Item | None]`."""
+class _Many(NamedTuple):
+    """The items `prefix + name`."""
 
     prefix: bytes
     names: Sequence[bytes]
 
 
-class PeekMany(NamedTuple):
+class ReadMany(_Many):
+    """Read the items `prefix + name`. Answers `list[Item | None]`."""
+
+    __slots__ = ()
+
+
+class PeekMany(_Many):
     """The value and the seconds left of each item, which is not marked as used.
 
     Answers `list[tuple[bytes, int] | None]`.
     """
 
-    prefix: bytes
-    names: Sequence[bytes]
+    __slots__ = ()
 
 
-class LeftMany(NamedTuple):
+class LeftMany(_Many):
     """The seconds that each item has left; it is not marked as used. Answers `list[int | None]`."""
 
-    prefix: bytes
-    names: Sequence[bytes]
+    __slots__ = ()
 
 
-class SizeMany(NamedTuple):
+class SizeMany(_Many):
     """The length in bytes of each item's value. Answers `list[int | None]`."""
 
-    prefix: bytes
-    names: Sequence[bytes]
+    __slots__ = ()
 
 
-class DeleteMany(NamedTuple):
+class DeleteMany(_Many):
     """Remove each item. Answers `list[bool]`: whether it was there; of a name given twice, once at most."""
 
-    prefix: bytes
-    names: Sequence[bytes]
+    __slots__ = ()
 
 
 Operation = (

@@ -50,7 +50,7 @@ def store_at(address: str, timeout: float = 2.0) -> Store:
         username=None,
         password=None,
         max_item_bytes=ITEM_BYTES,
-    )[0].store
+    )[0][1]
 
 
 @pytest.fixture

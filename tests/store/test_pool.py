@@ -35,7 +35,7 @@ def store_with(client: Any, timeout: float = 20.0) -> MemcachedStore:
         username=None,
         password=None,
         max_item_bytes=1024 * 1024,
-    )[0].store
+    )[0][1]
     assert isinstance(store, MemcachedStore)
     return store
 
