@@ -176,11 +176,12 @@ class BatchedSessions(AppSessions):
                 shown[place] = self.read(asked[place])
             elif not lives[place].no_resave:
                 key, counter_key = self._keys.sessions + names[place], self._keys.reads + names[place]
-                reads = self._recount(key, counter_key, lives[place].ttl + 1, deadline)
+                # Each has a time of its own: there may be many.
+                reads = self._recount(key, counter_key, lives[place].ttl + 1, self._store.deadline())
                 if reads is not None:
                     there.append((place, item, Item(reads, 0, 0)))
         if ended:
-            self._run((DeleteMany(self._keys.reads, ended),), deadline=deadline)
+            self._run((DeleteMany(self._keys.reads, ended),))
         values = [item.value for _, item, _ in there]
         used = []
         for found, (place, item, counter) in zip(self._decoded_all(values), there, strict=True):
