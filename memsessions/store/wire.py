@@ -237,13 +237,14 @@ def _deleted(lines: _Lines, op: DeleteMany) -> list[bool]:
         missing.append(line[4:])
     if not missing:
         return [True] * len(op.names)
+    # From the end, as of a name that is given twice the second is the one that is not there any more.
     answers = []
-    missing.reverse()
-    for name in op.names:
+    for name in reversed(op.names):
         there = not missing or missing[-1] != op.prefix + name
         answers.append(there)
         if not there:
             missing.pop()
+    answers.reverse()
     if missing:
         raise ProtocolError("the server answers of another key than was asked for")
     return answers
