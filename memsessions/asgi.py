@@ -14,10 +14,11 @@ The store is read and written in a worker thread: the event loop never waits for
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from anyio import create_task_group, to_thread
+from anyio import CancelScope, get_cancelled_exc_class, sleep, to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from .errors import SessionEnded, StoreUnavailable
@@ -47,6 +48,8 @@ _BODIES = (
     "http.response.zerocopysend",
     "websocket.http.response.body",
 )
+# How often a request that was cancelled looks whether its call is over.
+_LOOK_AGAIN_S = 0.002
 # Why a websocket was not accepted, for servers that cannot tell it by a response.
 _TRY_AGAIN_LATER, _POLICY_VIOLATION = 1013, 1008
 
@@ -242,23 +245,47 @@ def _encoded(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
 
 
 async def in_thread(call: Callable[..., T], *arguments: Any) -> T:
-    """Call it in a worker thread, and wait for it whatever happens: there is no request left without its end.
-
-    A thread that is waited for directly is not, when asyncio cancels the task (`wait_for`, the end of a
-    server): it would go on beside what the application does next. A task group does wait.
-    """
-    answers: list[T] = []
-    errors: list[Exception] = []
-
-    async def work() -> None:
-        try:
-            answers.append(await to_thread.run_sync(call, *arguments))
-        except Exception as error:  # noqa: BLE001  raised below: a task group would wrap it
-            errors.append(error)
-
-    async with create_task_group() as group:
-        group.start_soon(work)
+    """Call it in a worker thread, and wait for it whatever happens: no request is left without its end."""
+    work = _Work(call, arguments)
+    try:
+        await to_thread.run_sync(work)
+    except get_cancelled_exc_class():
+        # A thread is waited for where a scope is cancelled, but not where asyncio cancels the task itself
+        # (`wait_for`, the end of a server): it would go on beside what the application does next.
+        await work.over()
+        raise
     await checkpoint_if_cancelled()
-    if errors:
-        raise errors[0]
-    return answers[0]
+    if work.error is not None:
+        raise work.error
+    return cast("T", work.answer)
+
+
+class _Work:
+    """A call that is made in a thread, or never."""
+
+    def __init__(self, call: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        self._call = call
+        self._arguments = arguments
+        self._claimed = threading.Lock()
+        self._done = False
+        self.answer: object = None
+        self.error: Exception | None = None
+
+    def __call__(self) -> None:
+        if not self._claimed.acquire(blocking=False):
+            return
+        try:
+            self.answer = self._call(*self._arguments)
+        except Exception as error:  # noqa: BLE001  raised where it is waited for
+            self.error = error
+        finally:
+            self._done = True
+
+    async def over(self) -> None:
+        """Returns when it has been made, or never will be."""
+        if self._claimed.acquire(blocking=False):
+            return
+        while not self._done:
+            # Also if the task is cancelled again meanwhile.
+            with CancelScope(shield=True), contextlib.suppress(get_cancelled_exc_class()):
+                await sleep(_LOOK_AGAIN_S)

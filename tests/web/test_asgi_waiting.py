@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
@@ -13,7 +14,7 @@ import anyio.abc
 import pytest
 from pymemcache import PooledClient
 
-from memsessions.asgi import SessionMiddleware
+from memsessions.asgi import SessionMiddleware, in_thread
 from memsessions.web import Session, SessionStorage
 
 from ..conftest import PATIENCE_S, MakeClient, OnMemcached
@@ -238,3 +239,33 @@ def test_a_request_that_is_cancelled_waits_for_its_call_and_leaves_no_connection
     assert reached == ([] if at == "read" else ["application"])
     waiting(client, PATIENCE_S)
     assert dict(storage.read(cookie)) == {"key": "value"}
+
+
+@pytest.mark.parametrize("cancels", [1, 3])
+def test_a_call_that_asyncio_cancels_is_over_or_never_made(cancels: int) -> None:
+    """Whether its thread had begun or not, and however often it is cancelled: nothing happens afterwards."""
+    begun, made = [0], [0]
+
+    def call() -> None:
+        begun[0] += 1
+        time.sleep(0.005)
+        made[0] += 1
+
+    async def cancelled(after: int) -> tuple[int, int]:
+        task = asyncio.create_task(in_thread(call))
+        for _ in range(after):
+            await asyncio.sleep(0)
+        for _ in range(cancels):
+            task.cancel()
+            await asyncio.sleep(0.001)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return begun[0], made[0]
+
+    async def main() -> None:
+        for after in (1, 2, 3, 10) * 10:
+            assert (seen := await cancelled(after)) == (begun[0], begun[0])
+            await asyncio.sleep(0.01)
+            assert (begun[0], made[0]) == seen
+
+    asyncio.run(main())
