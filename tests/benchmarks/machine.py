@@ -16,6 +16,8 @@ from memsessions import SessionsClient
 
 from ..support.memcached import Memcached
 from .lacking import Lacking
+from .peers.redis_server import Redis, find_redis
+from .peers.redis_sessions import RedisSessions, find_node
 from .workload import Plan, fill
 
 T = TypeVar("T")
@@ -48,6 +50,7 @@ class Bench:
         self._stack = ExitStack()
         self._memcached: Memcached | None = None
         self._filled: dict[int, Filled] = {}
+        self._redis_sessions: RedisSessions | None = None
 
     def __enter__(self) -> Bench:
         return self
@@ -75,6 +78,23 @@ class Bench:
             each = (int(self.memcached.stats()["bytes"]) - before) / sessions
             self._filled[sessions] = Filled(client, ns, sessions, each)
         return self._filled[sessions]
+
+    def redis_sessions(self) -> RedisSessions | None:
+        """redis-sessions in a Node process that stays, on an empty Redis; None where one of them is lacking."""
+        if self._redis_sessions is None:
+            with self.unless_lacking():
+                find_redis()
+            with self.unless_lacking():
+                find_node()
+            with self.unless_lacking():
+                peer = RedisSessions(redis := Redis())
+                self.keep(redis)
+                self._redis_sessions = self.keep(peer)
+                for name, what in {"Redis": redis.version, **peer.versions}.items():
+                    self.took_part(name, what)
+        if self._redis_sessions is not None:
+            self._redis_sessions.redis.clear()
+        return self._redis_sessions
 
     def keep(self, context: AbstractContextManager[T]) -> T:
         """Enter a context until the run ends."""

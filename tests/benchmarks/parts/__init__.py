@@ -10,10 +10,14 @@ from ..report import Table
 #: What each part measures, in the order in which they run and are printed. Imported when they run only.
 PARTS = {
     "calls": "one call at a time, beside memcached clients that do less",
+    "redis_sessions": "one call at a time, beside redis-sessions: in warm processes, and in fresh ones",
+    "headline": "1,000 sessions created, read and killed, beside redis-sessions with all calls at once",
+    "soid": "the sessions of a user who has 1, 10 and 100, beside redis-sessions",
     "metering": "what it costs that calls are counted",
     "web": "a request through Django and Flask, beside their other memcached sessions",
-    "memory": "memory of a session on the server",
-    "scans": "what goes through all sessions of an app",
+    "memory": "memory of a session on the server and in the client, beside redis-sessions",
+    "lists": "what goes through all sessions of an app, beside redis-sessions",
+    "scans": "what goes through all sessions of an app, over asking for as many bare keys",
     "peak": "memory of the client that goes through all sessions, and the largest index item",
     "growth": "one call among few and among many sessions",
 }

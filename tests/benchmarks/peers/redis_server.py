@@ -25,14 +25,19 @@ _ANSWER_S = 600  # to write down or to read back a million sessions
 Reply = bytes | int | None
 
 
+def find_redis() -> str:
+    """The command that starts it; raises `Lacking` where there is none."""
+    command = shutil.which("redis-server")
+    if command is None:
+        raise Lacking("Redis", "no redis-server on PATH")
+    return command
+
+
 class Redis:
     """A server process; `with Redis() as redis:` starts and ends it."""
 
     def __init__(self) -> None:
-        command = shutil.which("redis-server")
-        if command is None:
-            raise Lacking("Redis", "no redis-server on PATH")
-        self._command = command
+        self._command = find_redis()
         self.port = free_port()
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None

@@ -25,6 +25,16 @@ _FILL_AT_ONCE = 1_000
 Options = Mapping[str, object]
 
 
+def find_node() -> str:
+    """The command that runs it; raises `Lacking` where it cannot run."""
+    node = shutil.which("node")
+    if node is None:
+        raise Lacking("redis-sessions", "no node on PATH")
+    if not _PACKAGE.exists():
+        raise Lacking("redis-sessions", f"npm has not installed it in {FOLDER.name}")
+    return node
+
+
 class Timed(NamedTuple):
     """The seconds of each call, or of all together if they were made at once; the answers."""
 
@@ -36,13 +46,8 @@ class RedisSessions:
     """A process; `with RedisSessions(redis) as peer:` starts and ends it."""
 
     def __init__(self, redis: Redis) -> None:
-        node = shutil.which("node")
-        if node is None:
-            raise Lacking("redis-sessions", "no node on PATH")
-        if not _PACKAGE.exists():
-            raise Lacking("redis-sessions", f"it is not installed in {FOLDER.name}")
         self.redis = redis
-        self._node = node
+        self._node = find_node()
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[str] | None = None
 
@@ -104,19 +109,20 @@ class RedisSessions:
         name: str,
         call: str,
         options: Callable[[], Sequence[Options]],
-        right: Callable[[Any], bool],
+        right: Callable[[list[Any]], bool],
         *,
+        prepare: Callable[[], None] | None = None,
         at_once: bool = False,
     ) -> Batch:
-        """Such calls, to be timed among others; `options` is not timed, so it can also tidy up."""
+        """Such calls to be timed among others, `right` if their answers are; `options` is not timed."""
 
         def run() -> list[float]:
             timed = self.calls(call, options(), at_once=at_once)
-            if not all(map(right, timed.answers)):
+            if not right(timed.answers):
                 raise RuntimeError(f"{name} did not answer as it should, so its time says nothing")
             return timed.seconds
 
-        return Batch(name, run)
+        return Batch(name, run) if prepare is None else Batch(name, run, prepare)
 
     def memory(self) -> dict[str, int]:
         """`process.memoryUsage()`, once the garbage is collected."""
@@ -140,6 +146,12 @@ class RedisSessions:
 def created(user: str, app: str = APP) -> dict[str, object]:
     """What `create` is told of the session that everything is measured with."""
     return {"app": app, "id": user, "ip": IP, "ttl": TTL_S, "d": dict(DATA)}
+
+
+def lists_all(answer: Mapping[str, object], sessions: int, users: int) -> bool:
+    """Whether `soapp` or `soid` answered so many sessions of so many users, each with the data of `created`."""
+    data = [json.dumps(DATA, separators=(",", ":"))]
+    return answer == {"sessions": sessions, "users": users, "data": data}
 
 
 def _end(process: subprocess.Popen[str]) -> None:
