@@ -42,7 +42,7 @@ def measure(bench: Bench) -> list[Table]:
     """All times are of 1,000 sessions together."""
     peer, plan = bench.redis_sessions(), bench.plan
     with SessionsClient(bench.memcached.address, ns="headline", wipe=0) as client:
-        each = [_cases(_in_turn(client))]
+        each = [_cases(_in_turn(client), client)]
         if peer is not None:
             each.append(_its_cases(peer))
         cases = [cases[call] for call in CALLS for cases in each]

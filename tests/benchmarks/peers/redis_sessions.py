@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
 from ..lacking import FOLDER, Lacking
 from ..timing import Batch
-from ..workload import APP, DATA, IP, TTL_S, user
+from ..workload import APP, DATA, IP, TTL_S, users
 from .redis_server import Redis
 
 _PROGRAM = Path(__file__).with_suffix(".js")
@@ -130,11 +131,12 @@ class RedisSessions:
         assert isinstance(answer, dict)
         return answer
 
-    def fill(self, sessions: int, app: str = APP) -> None:
+    def fill(self, sessions: int, first_user: int = 0) -> None:
         """So many sessions of distinct users."""
-        for first in range(0, sessions, _FILL_AT_ONCE):
-            numbers = range(first, min(first + _FILL_AT_ONCE, sessions))
-            self.calls("create", [created(user(number), app) for number in numbers], at_once=True)
+        names = users(first_user)
+        for start in range(0, sessions, _FILL_AT_ONCE):
+            some = islice(names, min(_FILL_AT_ONCE, sessions - start))
+            self.calls("create", [created(name) for name in some], at_once=True)
 
     def _last_words(self, process: subprocess.Popen[str]) -> str:
         status = process.wait(_END_S)
@@ -143,9 +145,9 @@ class RedisSessions:
         return f"{lines[0] if lines else 'it said nothing'} (status {status})"
 
 
-def created(user: str, app: str = APP) -> dict[str, object]:
+def created(user: str) -> dict[str, object]:
     """What `create` is told of the session that everything is measured with."""
-    return {"app": app, "id": user, "ip": IP, "ttl": TTL_S, "d": dict(DATA)}
+    return {"app": APP, "id": user, "ip": IP, "ttl": TTL_S, "d": dict(DATA)}
 
 
 def lists_all(answer: Mapping[str, object], sessions: int, users: int) -> bool:
