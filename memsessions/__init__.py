@@ -30,7 +30,7 @@ from .errors import (
 )
 from .repairing import repair
 from .servers import Server
-from .types import Activity, Created, Data, Killed, Repaired, Scalar, Session, Wiped
+from .types import Activity, Created, Data, Killed, NewSession, Repaired, Scalar, Session, Wiped
 
 __all__ = [
     "Activity",
@@ -46,6 +46,7 @@ __all__ = [
     "LogoutIncomplete",
     "MemsessionsError",
     "MissingParameter",
+    "NewSession",
     "NoConnectionFree",
     "Repaired",
     "ResponseStarted",

@@ -6,7 +6,7 @@ import contextlib
 import os
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, TypeVar
@@ -23,13 +23,14 @@ from .errors import (
     StoreError,
 )
 from .fleet import Fleet
+from .many import Many
 from .meters import SUM
 from .nodes import ByTag, Node, nodes
 from .record import new_record, without_none
 from .servers import DEFAULT_SERVER, Addresses
 from .sessions import AppSessions, Making, counter_life
 from .tokens import TAG, Life
-from .types import Activity, Created, Killed, Scalar, Session, Wiped
+from .types import Activity, Created, Killed, NewSession, Scalar, Session, Wiped
 from .wiping import WipeThread
 
 _WIPE_LEAST_S = 10
@@ -112,6 +113,7 @@ class SessionsClient:
         self._item_bytes = max_item_bytes
         self._cachetime_s = cachetime
         self._cache = SessionCache(cachetime, cachemax) if cachetime else NoCache()
+        self._many = Many(self._fleet, self._cache, max_item_bytes)
         self._apps: dict[str, ByTag] = {}
         self._thread: WipeThread | None = None
         self._started = False
@@ -268,6 +270,71 @@ class SessionsClient:
         finally:
             self._cache.drop(app, token)
         return None if moved is None else {"token": moved.token}
+
+    # ------------------------------------------------------------------- many calls for one session each
+
+    def create_many(self, app: str, sessions: Iterable[NewSession]) -> list[Created]:
+        """As many `create`s. One round trip for 1,000 sessions (fewer if they hold more than 2 MB).
+
+        Each round trip has `timeout` seconds; there is one more at the first use of an app. Everything is
+        checked, and held in memory, before the first session is sent. Of each session, the counter is stored
+        first, then its index entry, and then the session: one that can be used is always listed. Of several
+        servers, each session goes to one by chance, as in `create`; they are asked at the same time, and
+        what one does not take goes to the next.
+
+        It is all or nothing. If it fails, what it has made is ended before it raises, as nobody has the
+        tokens, and sessions that nobody can use would be shown in the lists. That takes one `timeout` more
+        at most. On a server that cannot be reached for that, and where the call is interrupted (which ends
+        it at once), some may be left: they are whole, listed until their `ttl` is over, and `killsoid` ends
+        them.
+
+        Parameters:
+            sessions: mappings with `id` and `ip`, and, if wanted, `ttl`, `d` and `no_resave`: see `create`.
+
+        Returns:
+            What `create` returns, for each in its turn.
+
+        Raises:
+            ValidationError: one of them is wrong, and which, counted from 1: "session 3: No ip supplied".
+            SessionTooLarge: as in `create`, and which.
+            StoreFull: as in `create`.
+            StoreUnavailable: as every call. Of several servers, if none is left that answers.
+        """
+        self._serving(app)
+        return [{"token": token} for token in self._many.create(app, sessions)]
+
+    def get_many(self, app: str, tokens: Iterable[str]) -> list[Session | None]:
+        """As many `get`s, each of which counts as an access and renews a session's life.
+
+        One round trip for the first 128, and one for each 1,000 after these (fewer if they hold more than
+        2 MB), which has `timeout` seconds. Several servers are asked at the same time, each for its own.
+        The cache is used as in `get`.
+
+        Returns:
+            What `get` returns, for each token in its turn. A token that is given twice is read twice.
+
+        Raises:
+            ValidationError: one of the tokens cannot be one, and which, counted from 1.
+            StoreUnavailable: as every call; also if one of several servers that are asked is away. Sessions
+                that were read meanwhile count as read.
+        """
+        self._serving(app)
+        return self._many.get(app, tokens)
+
+    def kill_many(self, app: str, tokens: Iterable[str]) -> Killed:
+        """As many `kill`s. One round trip for 1,000 tokens, which has `timeout` seconds.
+
+        Several servers are asked at the same time, each for its own.
+
+        Returns:
+            `{"kill": n}`: how many were ended by this call. A token that is given twice counts once.
+
+        Raises:
+            ValidationError: one of the tokens cannot be one, and which, counted from 1.
+            LogoutIncomplete: as in `killsoid`.
+        """
+        self._serving(app)
+        return {"kill": self._many.kill(app, tokens)}
 
     # ------------------------------------------------------------------------------ many sessions
 

@@ -75,7 +75,7 @@ class NoConnectionFree(StoreUnavailable):
 
 
 class LogoutIncomplete(StoreUnavailable):
-    """`killsoid` or `killall` could not reach every server; calling again finishes the job.
+    """`killsoid`, `killall` or `kill_many` could not reach every server; calling again finishes the job.
 
     `killed` is how many sessions it ended, `unreached` names the servers on which some may live.
     """

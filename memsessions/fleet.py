@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -48,7 +48,7 @@ class Fleet:
                 half = now + (deadline - now) / 2
                 return node.meter.call(operation, node.create, app, making, half)
             except (StoreUnavailable, UnsupportedServer, StoreFull) as error:
-                _passed_over(node, app, operation, error)
+                passed_over(node, app, operation, error)
                 if time.monotonic() >= deadline:
                     raise
         return last.meter.call(operation, last.create, app, making, deadline)
@@ -61,20 +61,30 @@ class Fleet:
                 return node.meter.call(operation, node.adopt, app, token, making, deadline)
         return False
 
-    def on_each(self, work: Callable[[Node], T], operation: str | None = None) -> list[T]:
+    def in_random_order(self) -> list[Node]:
+        """The servers for a new session, in the order in which to try them: by chance, by their weights."""
+        return _in_random_order(self._taking_new)
+
+    def on_each(
+        self, work: Callable[[Node], T], operation: str | None = None, nodes: Sequence[Node] | None = None
+    ) -> list[T]:
         """What some work answers for each server, done at the same time. Raises the first error.
 
         It is counted as this operation; without one it is no call of a client's, or counts itself.
+        `nodes` are the servers, if not all.
         """
+        nodes = self.nodes if nodes is None else nodes
         if operation is None:
-            return self._side_by_side.answers([partial(work, node) for node in self.nodes])
-        return self._side_by_side.answers(
-            [partial(node.meter.call, operation, work, node) for node in self.nodes]
-        )
+            return self._side_by_side.answers([partial(work, node) for node in nodes])
+        return self._side_by_side.answers([partial(node.meter.call, operation, work, node) for node in nodes])
 
-    def outcome_on_each(self, work: Callable[[Node], T]) -> list[T | StoreError]:
+    def outcome_on_each(
+        self, work: Callable[[Node], T], nodes: Sequence[Node] | None = None
+    ) -> list[T | StoreError]:
         """The same, with an error in the place of an answer."""
-        return self._side_by_side.outcomes([partial(work, node) for node in self.nodes])
+        return self._side_by_side.outcomes(
+            [partial(work, node) for node in (self.nodes if nodes is None else nodes)]
+        )
 
     def find(self, work: Callable[[Node], T | None]) -> T | None:
         """What one of the servers has. An error is raised only if no server that answers has it."""
@@ -94,13 +104,18 @@ class Fleet:
         lists = self.on_each(listed, operation)
         return lists[0] if len(lists) == 1 else sorted(chain.from_iterable(lists), key=idle_time)
 
-    def end(self, ending: Callable[[Node], Iterator[int]], operation: str) -> int:
+    def end(
+        self,
+        ending: Callable[[Node], Iterator[int]],
+        operation: str,
+        nodes: Sequence[Node] | None = None,
+    ) -> int:
         """How many sessions were ended on all servers, each of which says so as it goes on."""
-        tallies = self.on_each(lambda node: _tally(node, ending, operation))
+        tallies = self.on_each(lambda node: _tally(node, ending, operation), nodes=nodes)
         killed = sum(tally.killed for tally in tallies)
         errors = [tally.error for tally in tallies if tally.error is not None]
         unreached = [error for error in errors if isinstance(error, (StoreUnavailable, UnsupportedServer))]
-        if unreached and (len(tallies) > 1 or isinstance(unreached[0], StoreUnavailable)):
+        if unreached and (len(self.nodes) > 1 or isinstance(unreached[0], StoreUnavailable)):
             names = tuple(error.server for error in unreached)
             others = f"; {killed} sessions were ended elsewhere or before, others may live" if killed else ""
             reason = unreached[0].reason + others
@@ -116,7 +131,7 @@ class Fleet:
             node.store.close()
 
 
-def _passed_over(node: Node, app: str, operation: str, error: StoreError) -> None:
+def passed_over(node: Node, app: str, operation: str, error: StoreError) -> None:
     """Say, now and then, that a new session has to go to another server."""
     if times := node.meter.passed_over.due():
         said = about(error, app=app, operation=operation, times=times)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import random
 import time
 from binascii import a2b_base64
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .errors import StoreDamaged
@@ -105,6 +105,14 @@ class Bucket(NamedTuple):
         return list(found)
 
 
+class Together(NamedTuple):
+    """Sessions that are listed at once, by their places among those given, and the operations that do so."""
+
+    places: list[int]
+    user: bytes  # one of theirs
+    listing: list[Operation]
+
+
 def session_of(record: bytes) -> bytes:
     """The session's name in a record."""
     return record[NAME_LENGTH:-LIFE_LENGTH]
@@ -169,6 +177,39 @@ class Index:
         elif done:
             self._known[bucket] = _ASK_AGAIN if (size or 0) < FULL_BYTES // 2 else _ASK_AGAIN_SOON
         return done
+
+    def together(self, entries: Sequence[Entry]) -> list[Together]:
+        """The operations that list sessions, those of a bucket as one.
+
+        Give their answers to `listed_together`. An item that cannot grow by all of them may still take one
+        after the other: see `listing`.
+        """
+        by_bucket: dict[int, list[int]] = {}
+        for place, item in enumerate(entries):
+            by_bucket.setdefault(_bucket_of(item.user), []).append(place)
+        groups = []
+        for bucket, places in by_bucket.items():
+            user = entries[places[0]].user
+            if self._is_full(bucket):
+                groups += [Together([place], user, self.listing(*entries[place])) for place in places]
+                continue
+            name = _BUCKET_NAMES[bucket]
+            key = self._keys.buckets + name
+            records = b"".join([_record(entries[place]) for place in places])
+            listing: list[Operation] = [Append(key, records)]
+            if bucket not in self._known:  # as one session is listed there
+                listing += [Add(key, records, FOREVER), SizeMany(self._keys.buckets, (name,))]
+            groups.append(Together(places, user, listing))
+        return groups
+
+    def listed_together(self, group: Together, answers: list[Any]) -> bool:
+        """As `listed`. Each record counts: a bucket that grows fast is asked for its size as often."""
+        done = self.listed(group.user, answers)
+        bucket = _bucket_of(group.user)
+        asked_again = (len(group.places) - 1) * self._known.get(bucket, 0)
+        if random.random() < asked_again:  # noqa: S311  not a secret
+            self._known.pop(bucket, None)
+        return done and None not in answers
 
     def mark_full(self, user: bytes) -> None:
         """List the user's sessions in segments for a while."""
@@ -310,6 +351,10 @@ class Index:
             names = [_segment_name(bucket, segment) for bucket in some for segment in range(SEGMENTS)]
             (sizes,) = self._store.run((SizeMany(self._keys.segments, names),), repeatable=True)
             yield some, dict(zip(names, sizes, strict=True))
+
+
+def _record(item: Entry) -> bytes:
+    return item.user + item.session + life_text(item.life).encode()
 
 
 def _bucket_of(user: bytes) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from . import tokens
 from .errors import StoreError, StoreFull, WriteRefused
-from .index import Entry, Index
+from .index import Entry, Index, Together
 from .keys import AppKeys
 from .meters import Meter
 from .record import Record
@@ -82,6 +83,28 @@ class Listings:
             if not self._index.listed(user, listed):
                 again = self._store.run(self._index.listing(user, name, life), deadline=deadline)
                 self._index.listed(user, again)
+
+    def keep_all(self, used: Iterable[tuple[Record, bytes, int]]) -> None:
+        """As `keep`, for sessions that were used together: those that are due are listed in one packet."""
+        now = int(self._store.time())
+        due = []
+        for found, name, idle in used:
+            _, user_id, _, ttl, no_resave, _, _ = found
+            period, moment = max(_RELIST_LEAST_S, ttl // 4), now + int.from_bytes(name[:4], "big")
+            if moment // period != (moment - idle - 1) // period:
+                due.append(Entry(tokens.hashed(user_id), name, Life(ttl, bool(no_resave))))
+        if due:
+            self._meter.relists += len(due)
+            with contextlib.suppress(StoreError):
+                self.each(due)
+
+    def together(self, entries: Sequence[Entry]) -> list[Together]:
+        """What lists sessions that are being made at once; give the answers to `took`."""
+        return self._index.together(entries)
+
+    def took(self, group: Together, listed: list[Any]) -> bool:
+        """Whether such a listing took effect."""
+        return self._index.listed_together(group, listed)
 
     def each(self, entries: list[Entry]) -> int:
         """List sessions that are there, or are just about to be; return how many could not be listed."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .batches import BatchedSessions, Ready
 from .breaker import Breaker, GuardedStore
 from .config import Opened
 from .errors import StoreDamaged
@@ -36,7 +37,7 @@ class AppOnNode(NamedTuple):
     keys: AppKeys
     listing: Index
     listings: Listings
-    sessions: AppSessions
+    sessions: BatchedSessions
     scans: Scans
 
 
@@ -68,7 +69,7 @@ class Node:
             keys = AppKeys(self.root, name)
             listing = Index(self.store, keys)
             listings = Listings(self.store, keys, listing, self.meter)
-            sessions = AppSessions(self.store, keys, listings, self.meter, self._item_bytes, self.tag)
+            sessions = BatchedSessions(self.store, keys, listings, self.meter, self._item_bytes, self.tag)
             on_node = AppOnNode(keys, listing, listings, sessions, Scans(self.store, keys, listing))
             return self._apps.setdefault(name, on_node)
 
@@ -78,6 +79,13 @@ class Node:
         token = self.app(app).sessions.create(making, first, deadline)
         self.registered.add(app)
         return token
+
+    def create_many(self, app: str, ready: Sequence[Ready], deadline: float) -> dict[int, str]:
+        """Make a batch of sessions here and return their tokens by number; round trips as for one."""
+        first = [] if app in self.registered else self.registry.entering(app, deadline)
+        made = self.app(app).sessions.make_many(ready, first, deadline)
+        self.registered.add(app)
+        return made
 
     def adopt(self, app: str, token: str, making: Making, deadline: float) -> bool:
         """Make a session of this token here, unless there is one; whether it was made."""

@@ -21,9 +21,9 @@ from .tokens import LIFE_LENGTH, NAME_LENGTH, hashed, parse_life
 from .types import Session
 from .wiping import is_old
 
-# A batch asks for at most this many sessions; it begins small, as they may be large.
-_BATCH_MIN, _BATCH_MAX = 128, 1_000
-_BATCH_BYTES = 2_000_000
+#: A batch asks for at most this many sessions; it begins small, as they may be large.
+BATCH_MIN, BATCH_MAX = 128, 1_000
+BATCH_BYTES = 2_000_000
 # A call that ends sessions looks again for those that appeared meanwhile, at most this often.
 _PASSES = 10
 
@@ -127,7 +127,7 @@ class Scans:
 
         Of sessions that are there: a counter can outlive its session. Looking counts as no access.
         """
-        some = [names[first : first + _BATCH_MAX] for first in range(0, len(names), _BATCH_MAX)]
+        some = [names[first : first + BATCH_MAX] for first in range(0, len(names), BATCH_MAX)]
         for (counters,) in self._store.stream((PeekMany(self._keys.reads, each),) for each in some):
             yield [
                 None if each is None or not each[0].strip().isdigit() else int(each[0]) for each in counters
@@ -164,7 +164,7 @@ class Scans:
         self, names: Iterable[bytes], dt: int | None = None, deadline: float | None = None
     ) -> Iterator[Peeked]:
         """Of the sessions of these names those that are there, and were used in the last `dt` seconds."""
-        size = _BATCH_MIN
+        size = BATCH_MIN
         ahead = iter(names)
         waiting: deque[list[bytes]] = deque()
 
@@ -177,7 +177,7 @@ class Scans:
             asked = zip(waiting.popleft(), items, counters, strict=True)
             living = [each for each in asked if each[1] is not None]
             values = [item[0] for _, item, _ in living]
-            size = _next_size(values, len(items))
+            size = next_size(values, len(items))
             for found, (name, (_, left), counter) in zip(self._decoded(values), living, strict=True):
                 _, _, _, ttl, no_resave, _, _ = found
                 if counter is None and no_resave:
@@ -218,7 +218,7 @@ class Scans:
             if not entries:
                 break
             seen.update(item.session for item in entries)
-            if len(seen) > _BATCH_MAX:
+            if len(seen) > BATCH_MAX:
                 deadline = None  # too many for one; each packet has its own then
             answers = self._store.run(self._ending(entries), deadline=deadline)
             killed, names, missing = self._counted(entries, answers)
@@ -228,8 +228,8 @@ class Scans:
 
     def _kill_late(self, entries: list[Entry]) -> Iterator[int]:
         """End those of whom there was only a counter: they were being made, or moved to another token."""
-        for first in range(0, len(entries), _BATCH_MAX):
-            some = entries[first : first + _BATCH_MAX]
+        for first in range(0, len(entries), BATCH_MAX):
+            some = entries[first : first + BATCH_MAX]
             (lefts,) = self._store.run((LeftMany(self._keys.reads, [item.session for item in some]),))
             late = [
                 item
@@ -320,7 +320,7 @@ def idle_time(session: Session) -> int:
     return session["idle"]
 
 
-def _next_size(values: list[bytes], asked: int) -> int:
+def next_size(values: list[bytes], asked: int) -> int:
     """How many sessions to ask for at once, after what these were like."""
     average = sum(map(len, values)) // asked + 100
-    return min(max(_BATCH_BYTES // average, _BATCH_MIN), _BATCH_MAX)
+    return min(max(BATCH_BYTES // average, BATCH_MIN), BATCH_MAX)

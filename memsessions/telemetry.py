@@ -36,7 +36,8 @@ from .validation import is_app, is_token
 
 #: Of a client: calls that are given an app and a token, other calls of an app, and those of none.
 _BY_TOKEN = ("get", "set", "kill", "rotate")
-_OF_APP = ("create", "soid", "soapp", "iter_soapp", "activity", "killsoid", "killall")
+_MANY = ("create_many", "get_many", "kill_many")
+_OF_APP = ("create", *_MANY, "soid", "soapp", "iter_soapp", "activity", "killsoid", "killall")
 _OF_NO_APP = ("wipe", "ping")
 #: Of documents: calls that are given a token, or a document, and others.
 _BY_DOCUMENT = ("adopt", "read", "exists", "save", "move", "end", "end_unchanged")

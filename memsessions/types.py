@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import TypeAlias
 
 #: What one key of `d` can hold.
@@ -32,6 +33,19 @@ class Session(_Always, total=False):
     and True, only for a session that was created so.
     """
 
+    no_resave: bool
+
+
+class _Given(TypedDict):
+    id: str
+    ip: str
+
+
+class NewSession(_Given, total=False):
+    """A session that `create_many` is to make: what `create` takes, `id` and `ip` at least."""
+
+    ttl: int
+    d: Mapping[str, Scalar] | None
     no_resave: bool
 
 

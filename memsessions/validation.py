@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 import orjson
@@ -44,6 +44,14 @@ def check_token(token: object) -> None:
     """64 of A-Z a-z 0-9."""
     if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
         _refuse("token", token)
+
+
+def check_listed(name: str, given: object) -> None:
+    """What can be iterated over, and is no text or mapping."""
+    if given is None:
+        raise MissingParameter(f"No {name} supplied")
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        raise InvalidValue(f"{name} must be a list, or something else to iterate over")
 
 
 def check_id(id: object) -> None:

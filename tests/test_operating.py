@@ -34,8 +34,8 @@ def where(request: pytest.FixtureRequest) -> Where:
 def small_groups(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "_READ_BYTES", request.param * index.RECORD_LENGTH)
     monkeypatch.setattr(index, "GROUP_RECORDS", request.param)
-    monkeypatch.setattr(scans, "_BATCH_MIN", request.param)
-    monkeypatch.setattr(scans, "_BATCH_MAX", request.param)
+    monkeypatch.setattr(scans, "BATCH_MIN", request.param)
+    monkeypatch.setattr(scans, "BATCH_MAX", request.param)
 
 
 def fill(rs: SessionsClient, users: int = 30) -> list[str]:

@@ -30,8 +30,8 @@ def small_groups(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     size = int(request.param)
     monkeypatch.setattr(index, "_READ_BYTES", size * index.RECORD_LENGTH)
     monkeypatch.setattr(index, "GROUP_RECORDS", size)
-    monkeypatch.setattr(scans, "_BATCH_MIN", size)
-    monkeypatch.setattr(scans, "_BATCH_MAX", size)
+    monkeypatch.setattr(scans, "BATCH_MIN", size)
+    monkeypatch.setattr(scans, "BATCH_MAX", size)
     return size
 
 
@@ -129,7 +129,7 @@ def test_sessions_of_very_different_sizes_are_listed_together(client: SessionsCl
 def test_the_size_of_a_packet_follows_the_sessions_that_came_before(
     values: list[bytes], asked: int, size: int
 ) -> None:
-    assert scans._next_size(values, asked) == size
+    assert scans.next_size(values, asked) == size
 
 
 def test_round_trips_grow_with_the_bytes_and_not_with_the_sessions(
@@ -210,8 +210,8 @@ def test_iter_soapp_asks_for_no_more_than_the_batch_that_is_next(
     client: SessionsClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many are left: what it holds is the batch that it hands out, while one is on its way."""
-    monkeypatch.setattr(scans, "_BATCH_MIN", 10)
-    monkeypatch.setattr(scans, "_BATCH_MAX", 10)
+    monkeypatch.setattr(scans, "BATCH_MIN", 10)
+    monkeypatch.setattr(scans, "BATCH_MAX", 10)
     for number in range(500):
         client.create(APP, f"user{number}", f"ip{number}")
     asked = Asked(client, monkeypatch)
@@ -226,7 +226,7 @@ def test_the_memory_for_iter_soapp_does_not_grow_with_the_sessions(
     client: SessionsClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Going through five times as many sessions needs no more of it; a list of them does."""
-    monkeypatch.setattr(scans, "_BATCH_MAX", 250)  # of 1,000, all that follows would take four times as long
+    monkeypatch.setattr(scans, "BATCH_MAX", 250)  # of 1,000, all that follows would take four times as long
 
     def peak(call: Callable[[], object]) -> int:
         call()  # whatever is made once

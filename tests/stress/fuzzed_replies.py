@@ -246,7 +246,7 @@ class _Thread:
 def attack(plan: Plan) -> Report:
     """Take turns, some at a time, as most of them wait, until the time is over."""
     dice = plan.dice
-    small_batches = patch.multiple(scans, _BATCH_MIN=1, _BATCH_MAX=2), patch.object(index, "GROUP_RECORDS", 1)
+    small_batches = patch.multiple(scans, BATCH_MIN=1, BATCH_MAX=2), patch.object(index, "GROUP_RECORDS", 1)
     files = _files()
     with Memcached("-m", "1024", "-t", "2") as server, small_batches[0], small_batches[1]:
         workers = [_Thread(server, f"t{n}", random.Random(dice.random())) for n in range(_THREADS)]
