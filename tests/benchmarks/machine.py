@@ -80,7 +80,7 @@ class Bench:
         return self._filled[sessions]
 
     def redis_sessions(self) -> RedisSessions | None:
-        """redis-sessions in a Node process that stays, on an empty Redis; None where one of them is lacking."""
+        """redis-sessions in a Node process that stays, on an empty Redis; None where one is lacking."""
         if self._redis_sessions is None:
             with self.unless_lacking():
                 find_redis()

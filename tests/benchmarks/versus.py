@@ -34,8 +34,6 @@ def versus(
     ]
 
 
-def faster(
-    name: str, mine: Timing, its: Timing, target: float | None = None, unit: str = "us"
-) -> Row:
+def faster(name: str, mine: Timing, its: Timing, target: float | None = None, unit: str = "us") -> Row:
     """One row that says how many times faster it is than another."""
     return Row(name, {**mine.figures(unit), "times faster": its.over(mine)}, target, "higher")

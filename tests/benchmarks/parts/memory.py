@@ -1,7 +1,7 @@
 """What a session costs in memory, beside redis-sessions: on a server that is new, and in the client.
 
-`python -m tests.benchmarks.parts.memory ADDRESS SESSIONS` creates so many sessions in a process of its own, and
-prints what that holds of them.
+`python -m tests.benchmarks.parts.memory ADDRESS SESSIONS` creates so many sessions in a process of its own,
+and prints what that holds of them.
 """
 
 from __future__ import annotations

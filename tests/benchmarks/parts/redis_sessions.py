@@ -48,7 +48,7 @@ def _warm(server: Memcached, peer: RedisSessions, plan: Plan) -> Table:
         for call in ("create", "get", "set", "kill"):
             for _ in range(_WARM_UP):
                 its[call].run()  # the first `kill` ends all that `create` made
-        cases = []
+        cases: list[Case | Batch] = []
         for call in TARGETS:
             cases += [mine[call]._replace(name=ours(call)), its[call]._replace(name=theirs(call))]
         timings = interleaved(cases, plan.repetitions, "warm processes")

@@ -100,7 +100,7 @@ class RedisSessions:
             raise RuntimeError(f"{call} of redis-sessions failed: {reply['error']}")
         return Timed([nanoseconds / 1e9 for nanoseconds in reply["nanoseconds"]], reply["answers"])
 
-    def call(self, call: str, **options: object) -> Any:  # noqa: ANN401  each call has an answer of its own
+    def call(self, call: str, **options: object) -> Any:
         """One call; its answer."""
         (answer,) = self.calls(call, [options]).answers
         return answer
@@ -151,7 +151,7 @@ def created(user: str) -> dict[str, object]:
 
 
 def lists_all(answer: Mapping[str, object], sessions: int, users: int) -> bool:
-    """Whether `soapp` or `soid` answered so many sessions of so many users, each with the data of `created`."""
+    """Whether `soapp` or `soid` answered so many sessions of so many users, as `created` made them."""
     data = [json.dumps(DATA, separators=(",", ":"))]
     return answer == {"sessions": sessions, "users": users, "data": data}
 
