@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .benchmarks.lacking import Lacking
+from .benchmarks.peers.redis_server import find_redis
+from .benchmarks.peers.redis_sessions import find_node
 from .benchmarks.report import Row
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-W", "error", "-m", "tests.benchmarks"]
+
+
+def _beside(targets: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The rows of calls and their targets; after each comes that of redis-sessions, without a target."""
+    return {
+        f"{call}, {whose}": target if whose == "memsessions" else None
+        for call, target in targets.items()
+        for whose in ("memsessions", "redis-sessions")
+    }
+
+
+def _lacking_here() -> Iterator[Lacking]:
+    """What this machine lacks of redis-sessions."""
+    for find in (find_redis, find_node):
+        try:
+            find()
+        except Lacking as lacking:
+            yield lacking
+
 
 #: Every row of every table, and the ratio or size beside it that is aimed at.
 ROWS: dict[str, dict[str, float | None]] = {
@@ -52,7 +76,6 @@ ROWS: dict[str, dict[str, float | None]] = {
         "read, Flask-Session, writes acknowledged": None,
         "write, Flask-Session, writes acknowledged": None,
     },
-    "Memory": {"100 sessions": 450, "1,000 sessions": 450},
     "All of 1,000 sessions": {
         "mg KEY t, packets made before": None,
         "mg KEY t, made and parsed in Python": None,
@@ -70,8 +93,49 @@ ROWS: dict[str, dict[str, float | None]] = {
         "repair": None,
     },
     "Index": {"index": 150_000},
-    "Growth": {"get": 1.1, "create": 1.3, "kill": None},
+    "Growth": {"get": 1.1, "create": 1.3, "kill": 1.1},
 }
+#: What one call should be beside the same of redis-sessions.
+CALLS = {"get": 7.0, "create": 4.0, "set": 4.0, "kill": 15.0}
+#: The same of the tables that have rows of redis-sessions, too, where that can take part.
+ROWS_BESIDE: dict[str, dict[str, float | None]] = {
+    "Beside redis-sessions, one call at a time, in processes that are warm": _beside(CALLS),
+    "Beside redis-sessions, one call at a time, in processes that are fresh": _beside(CALLS),
+    "Headline of redis-sessions": {
+        "create, memsessions, one at a time": None,
+        "create, memsessions, all at once": 3.0,
+        "create, redis-sessions, all at once": None,
+        "get, memsessions, one at a time": None,
+        "get, memsessions, all at once": 3.0,
+        "get, redis-sessions, all at once": None,
+        "kill, memsessions, one at a time": None,
+        "kill, memsessions, all at once": 3.0,
+        "kill, redis-sessions, all at once": None,
+        "killall, memsessions, all at once": 3.0,
+        "killall, redis-sessions, all at once": None,
+    },
+    "One user's sessions": _beside({"soid of 1": None, "soid of 10": None, "soid of 100": None}),
+    "Lists of 1,000 sessions": _beside({"activity": None, "soapp": None, "killall": None, "wipe": None}),
+    "Memory of a session on a new server": {
+        "items, 100 sessions": None,
+        "resident, 100 sessions": None,
+        "items, 1,000 sessions": 0.42,
+        "resident, 1,000 sessions": 0.42,
+    },
+    "Memory that a client holds of 1,000 sessions": {"memsessions": None, "redis-sessions": None},
+}
+#: And of these where it cannot: without a ratio there is no target.
+ROWS_ALONE: dict[str, dict[str, float | None]] = {
+    title: {name: None for name in rows if "redis-sessions" not in name}
+    for title, rows in ROWS_BESIDE.items()
+    if not title.startswith("Beside")
+}
+LACKING = {what.what for what in _lacking_here()}
+ROWS |= ROWS_ALONE if LACKING else ROWS_BESIDE
+#: The parts that these are of.
+PARTS_BESIDE = ["redis_sessions", "headline", "soid", "lists", "memory"]
+#: What a client holds of a session may be nothing.
+MAY_BE_NONE = {"bytes/session", "bytes of objects/session"}
 #: What every run is measured with.
 PEERS = {"memsessions", "Python", "pymemcache", "orjson", "memcached", "Django", "Flask", "Flask-Session"}
 
@@ -79,10 +143,18 @@ PEERS = {"memsessions", "Python", "pymemcache", "orjson", "memcached", "Django",
 class Ran:
     """What a quick run left behind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str, **environment: str) -> None:
         file = folder / "figures.json"
-        command = [*COMMAND, "--quick", "--sessions", "1000", "--json", str(file)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+        command = [*COMMAND, "--quick", "--sessions", "1000", "--json", str(file), *options]
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
         self.status, self.output, self.errors = done.returncode, done.stdout, done.stderr
         assert self.status == 0, self.errors
         self.figures: dict[str, Any] = json.loads(file.read_text())
@@ -107,7 +179,8 @@ def test_every_row_is_measured_and_printed(ran: Ran, title: str) -> None:
     """Each table has all its rows with their targets, and a positive figure in each of their columns."""
     table = ran.table(title)
     assert {name: row["target"] for name, row in table.items()} == ROWS[title]
-    assert all(figure > 0 for row in table.values() for figure in row["figures"].values())
+    for row in table.values():
+        assert all(figure > 0 for column, figure in row["figures"].items() if column not in MAY_BE_NONE)
     printed = [block for block in ran.output.split("\n\n") if block.startswith(title)]
     assert len(printed) == 1
     lines = printed[0].splitlines()[2:]
@@ -134,6 +207,30 @@ def test_the_output_says_what_was_measured_with(ran: Ran) -> None:
     for name, what in ran.figures["versions"].items():
         assert f"{name} {what}" in versions
     assert " -t 1" in ran.figures["versions"]["memcached"]
+
+
+def test_what_the_machine_lacks_is_what_the_run_skips(ran: Ran) -> None:
+    """Whatever is here takes part with its version; whatever is not is said to be lacking."""
+    peers = {"Redis", "redis-sessions"}
+    assert {skipped["what"] for skipped in ran.figures["skipped"]} & peers == LACKING
+    assert ran.figures["versions"].keys() & peers == (set() if LACKING else peers)
+
+
+def test_a_machine_without_redis_and_node_skips_them_by_name_and_goes_on(tmp_path: Path) -> None:
+    """The parts beside redis-sessions measure memsessions alone then, and say why and what installs these."""
+    ran = Ran(tmp_path, "--only", *PARTS_BESIDE, PATH=str(tmp_path))
+    assert ran.errors == ""
+    assert [(skipped["what"], skipped["why"]) for skipped in ran.figures["skipped"]] == [
+        ("Redis", "no redis-server on PATH"),
+        ("redis-sessions", "no node on PATH"),
+    ]
+    lines = ran.output.splitlines()
+    assert "skipped Redis: no redis-server on PATH (--install installs it)" in lines
+    assert "skipped redis-sessions: no node on PATH (--install installs it)" in lines
+    assert len(ran.figures["tables"]) == len(ROWS_ALONE)
+    for title, rows in ROWS_ALONE.items():
+        assert {name: row["target"] for name, row in ran.table(title).items()} == rows
+    assert not {"Redis", "redis-sessions", "Node"} & ran.figures["versions"].keys()
 
 
 @pytest.mark.parametrize("arguments", [["--sessions", "99"], ["--sessions", "many"], ["--fast"]])

@@ -22,7 +22,7 @@ _HOST = "127.0.0.1"
 _START_S = 10
 _ANSWER_S = 600  # to write down or to read back a million sessions
 
-Reply = bytes | int | None
+Reply = bytes | int | None | list["Reply"]
 
 
 def find_redis() -> str:
@@ -74,11 +74,14 @@ class Redis:
         return self._process.pid
 
     def ask(self, *words: str) -> Reply:
-        """A command and its reply, which is no list."""
+        """A command and its reply."""
         parts = [word.encode() for word in words]
         self._sock.sendall(
             b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
         )
+        return self._reply(words[0])
+
+    def _reply(self, command: str) -> Reply:
         line = self._file.readline().rstrip(b"\r\n")
         kind, rest = line[:1], line[1:]
         if kind == b"+":
@@ -87,7 +90,9 @@ class Redis:
             return int(rest)
         if kind == b"$":
             return None if rest == b"-1" else self._file.read(int(rest) + 2)[:-2]
-        raise RuntimeError(f"Redis answered {line.decode(errors='replace')!r} to {words[0]}")
+        if kind == b"*":
+            return [self._reply(command) for _ in range(int(rest))]
+        raise RuntimeError(f"Redis answered {line.decode(errors='replace')!r} to {command}")
 
     def info(self, section: str) -> dict[str, str]:
         """What the server tells of itself."""
