@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from .benchmarks.lacking import Lacking
+from .benchmarks.parts import PARTS
 from .benchmarks.peers.redis_server import find_redis
 from .benchmarks.peers.redis_sessions import find_node
 from .benchmarks.report import Row
@@ -39,20 +40,42 @@ def _lacking_here() -> Iterator[Lacking]:
             yield lacking
 
 
+#: What threads and processes do.
+WORK = ("PooledClient.get", "get", "create", "set", "rotate", "kill")
+
 #: Every row of every table, and the ratio or size beside it that is aimed at.
 ROWS: dict[str, dict[str, float | None]] = {
     "One call": {
         "PooledClient.get": None,
         "PooledClient(timeout=1).get": None,
+        "Client.get": None,
+        "PooledClient.gets + cas": None,
         "raw socket, bytes of PooledClient.get": None,
         "raw socket, bytes of get": None,
-        "get": 1.0,
-        "create": 1.4,
-        "set": 2.0,
+        "get": 0.9,
+        "create": 1.2,
+        "set": 1.75,
         "rotate": None,
-        "kill": 0.95,
-        "get, memory://": None,
+        "kill": 0.8,
+        "get, memory://": 0.3,
+        "remix's scheme, read": None,
+        "remix's scheme, save": None,
+        "pylibmc get (C)": None,
+        "pylibmc gets + cas (C)": None,
     },
+    "The floor": {"get": 1.25, "PooledClient.get": None},
+    "Sizes": {
+        f"{size}, {call} / {peer}": None
+        for size in ("64 B", "1 KB", "16 KB", "256 KB")
+        for call, peer in (
+            ("get", "PooledClient.get"),
+            ("set", "PooledClient.gets + cas"),
+            ("create", "PooledClient.set, acknowledged"),
+        )
+    },
+    "Threads": {f"{call}, {number}": None for call in WORK for number in (1, 4, 16)},
+    "Processes": {f"{call}, {number}": None for call in WORK for number in (1, 2, 4)},
+    "Servers": dict.fromkeys(("get", "create", "set", "rotate", "kill", "soid", "killsoid", "soapp")),
     "Metrics": {"get, not counted": None, "get": 1.02},
     "Django": {
         "bare, memsessions": None,
@@ -94,7 +117,10 @@ ROWS: dict[str, dict[str, float | None]] = {
     },
     "Index": {"index": 150_000},
     "Growth": {"get": 1.1, "create": 1.3, "kill": 1.1},
+    "Imports": {"the interpreter alone": None, "pymemcache and orjson": None, "memsessions": 1.3},
 }
+#: Rows that are left out where something is lacking; by table, and by what that is.
+OPTIONAL = {"One call": {"pylibmc": ("pylibmc get (C)", "pylibmc gets + cas (C)")}}
 #: What one call should be beside the same of redis-sessions.
 CALLS = {"get": 7.0, "create": 4.0, "set": 4.0, "kill": 15.0}
 #: The same of the tables that have rows of redis-sessions, too, where that can take part.
@@ -137,7 +163,17 @@ PARTS_BESIDE = ["redis_sessions", "headline", "soid", "lists", "memory"]
 #: What a client holds of a session may be nothing.
 MAY_BE_NONE = {"bytes/session", "bytes of objects/session"}
 #: What every run is measured with.
-PEERS = {"memsessions", "Python", "pymemcache", "orjson", "memcached", "Django", "Flask", "Flask-Session"}
+PEERS = {
+    "memsessions",
+    "Python",
+    "pymemcache",
+    "orjson",
+    "memcached",
+    "session-storage-memcache",
+    "Django",
+    "Flask",
+    "Flask-Session",
+}
 
 
 class Ran:
@@ -158,6 +194,7 @@ class Ran:
         self.status, self.output, self.errors = done.returncode, done.stdout, done.stderr
         assert self.status == 0, self.errors
         self.figures: dict[str, Any] = json.loads(file.read_text())
+        self.skipped = {skipped["what"] for skipped in self.figures["skipped"]}
 
     def table(self, title: str) -> dict[str, Any]:
         (found,) = [table for table in self.figures["tables"] if table["title"].startswith(title)]
@@ -178,23 +215,31 @@ def test_progress_is_not_shown_where_nobody_watches(ran: Ran) -> None:
 def test_every_row_is_measured_and_printed(ran: Ran, title: str) -> None:
     """Each table has all its rows with their targets, and a positive figure in each of their columns."""
     table = ran.table(title)
-    assert {name: row["target"] for name, row in table.items()} == ROWS[title]
+    rows = dict(ROWS[title])
+    for lacking in ran.skipped & OPTIONAL.get(title, {}).keys():
+        for name in OPTIONAL[title][lacking]:
+            del rows[name]
+    assert {name: row["target"] for name, row in table.items()} == rows
     for row in table.values():
         assert all(figure > 0 for column, figure in row["figures"].items() if column not in MAY_BE_NONE)
     printed = [block for block in ran.output.split("\n\n") if block.startswith(title)]
     assert len(printed) == 1
     lines = printed[0].splitlines()[2:]
-    assert len(lines) == len(ROWS[title])
-    for line, (name, target) in zip(lines, ROWS[title].items(), strict=True):
+    assert len(lines) == len(rows)
+    for line, (name, target) in zip(lines, rows.items(), strict=True):
         assert line.startswith(f"  {name} ")
         assert line.endswith(("met", "missed")) == (target is not None)
 
 
 def test_a_call_is_compared_with_itself_as_one(ran: Ran) -> None:
-    """The ratio of the plain cache read to itself is exactly 1, as is that of the bare keys."""
+    """The ratio of a plain cache read to itself is exactly 1, as is that of bare keys, and of an import."""
     assert ran.table("One call")["PooledClient.get"]["figures"]["/ PooledClient.get"] == 1
     bare = ran.table("All of")["mg KEY t, packets made before"]
     assert bare["figures"]["/ mg KEY t"] == 1
+    for title in ("Threads", "Processes"):
+        by_as_many = [row["figures"]["/ PooledClient.get by as many"] for row in ran.table(title).values()]
+        assert by_as_many[:3] == [1, 1, 1]
+    assert ran.table("Imports")["pymemcache and orjson"]["figures"]["/ pymemcache and orjson"] == 1
 
 
 def test_the_output_says_what_was_measured_with(ran: Ran) -> None:
@@ -209,10 +254,35 @@ def test_the_output_says_what_was_measured_with(ran: Ran) -> None:
     assert " -t 1" in ran.figures["versions"]["memcached"]
 
 
+@pytest.fixture(scope="module")
+def without_pylibmc(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A run of one part, where something that it could use is lacking."""
+    folder = tmp_path_factory.mktemp("lacking")
+    (folder / "pylibmc.py").write_text("raise ImportError('libmemcached is not here')\n")
+    return Ran(folder, "--only", "calls", PYTHONPATH=str(folder))
+
+
+def test_what_is_lacking_is_skipped_by_name(without_pylibmc: Ran) -> None:
+    """Its rows are left out, and the output and the JSON say what it is, why, and what installs it."""
+    ran = without_pylibmc
+    skipped = {"what": "pylibmc", "why": "libmemcached is not here", "flag": "--install"}
+    assert ran.figures["skipped"] == [skipped]
+    assert "skipped pylibmc: libmemcached is not here (--install installs it)" in ran.output.splitlines()
+    assert "pylibmc" not in ran.figures["versions"]
+    assert ran.table("One call").keys() == ROWS["One call"].keys() - set(OPTIONAL["One call"]["pylibmc"])
+
+
+def test_a_part_runs_alone(without_pylibmc: Ran) -> None:
+    """`--only` leaves out the other parts, and what takes part in these only."""
+    titles = [table["title"].split(":")[0] for table in without_pylibmc.figures["tables"]]
+    assert titles == ["One call", "The floor"]
+    assert not {"Django", "Flask"} & without_pylibmc.figures["versions"].keys()
+
+
 def test_what_the_machine_lacks_is_what_the_run_skips(ran: Ran) -> None:
     """Whatever is here takes part with its version; whatever is not is said to be lacking."""
     peers = {"Redis", "redis-sessions"}
-    assert {skipped["what"] for skipped in ran.figures["skipped"]} & peers == LACKING
+    assert ran.skipped & peers == LACKING
     assert ran.figures["versions"].keys() & peers == (set() if LACKING else peers)
 
 
@@ -233,12 +303,26 @@ def test_a_machine_without_redis_and_node_skips_them_by_name_and_goes_on(tmp_pat
     assert not {"Redis", "redis-sessions", "Node"} & ran.figures["versions"].keys()
 
 
-@pytest.mark.parametrize("arguments", [["--sessions", "99"], ["--sessions", "many"], ["--fast"]])
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_parts_are_listed() -> None:
+    """`--list` names each part and what it measures, in the order in which they run."""
+    done = _run("--list")
+    assert done.returncode == 0
+    assert [line.split(maxsplit=1) for line in done.stdout.splitlines()] == [
+        [name, what] for name, what in PARTS.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--sessions", "99"], ["--sessions", "many"], ["--fast"], ["--only", "nothing"], ["--only"]]
+)
 def test_wrong_arguments_are_refused(arguments: list[str]) -> None:
-    """A number of sessions that is too small or none, and an unknown option, end with a usage message."""
-    done = subprocess.run(
-        [*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
+    """A number of sessions that is too small or none, an unknown option or part: they end with the usage."""
+    done = _run(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: python -m tests.benchmarks")
 

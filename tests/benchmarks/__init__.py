@@ -1,1 +1,1 @@
-"""How fast memsessions is, next to plain cache reads: `python -m tests.benchmarks`, in the project's root."""
+"""How fast memsessions is, beside other ways to keep sessions: `python -m tests.benchmarks`, in the root."""

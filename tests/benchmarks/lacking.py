@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,13 +20,16 @@ _DEBIAN = {
     "redis-server": "redis-server",
     "node": "nodejs",
     "npm": "npm",
-    "gcc": "gcc",
-    "/usr/include/libmemcached/memcached.h": "libmemcached-dev",
-    "/usr/include/zlib.h": "zlib1g-dev",
 }
 #: Requirements of Python packages, by the module that shows that one is there.
 _PYTHON = {"pylibmc": "pylibmc>=1.6.3", "starsessions": "starsessions[redis]>=2.2"}
 _NPM = {"redis-sessions": "redis-sessions@4.0.0"}
+#: What pip compiles pylibmc with, where there is none ready for this machine.
+_TO_COMPILE_PYLIBMC = {
+    "gcc": "gcc",
+    "/usr/include/libmemcached/memcached.h": "libmemcached-dev",
+    "/usr/include/zlib.h": "zlib1g-dev",
+}
 
 
 class Lacking(Exception):
@@ -39,8 +43,9 @@ class Lacking(Exception):
 
 def install() -> None:
     """Install what is lacking, asking for root only where a Debian package is."""
+    wanted = {**_DEBIAN, **(_TO_COMPILE_PYLIBMC if find_spec("pylibmc") is None else {})}
     packages = [
-        package for sign, package in _DEBIAN.items() if not (shutil.which(sign) or Path(sign).exists())
+        package for sign, package in wanted.items() if not (shutil.which(sign) or Path(sign).exists())
     ]
     if packages:
         as_root = [] if os.geteuid() == 0 else ["sudo"]
@@ -50,6 +55,7 @@ def install() -> None:
     requirements = [requirement for module, requirement in _PYTHON.items() if find_spec(module) is None]
     if requirements:
         _do([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
+        invalidate_caches()
     modules = [package for name, package in _NPM.items() if not (FOLDER / "node_modules" / name).exists()]
     if modules:
         FOLDER.mkdir(exist_ok=True)

@@ -54,12 +54,8 @@ class Timing:
         return min(self.repetitions)
 
     @property
-    def p50(self) -> float:
-        """Of all calls of all repetitions, as are the other percentiles."""
-        return percentile(sorted(self.calls), 0.5)
-
-    @property
     def p95(self) -> float:
+        """Of all calls of all repetitions, as is p99."""
         return percentile(sorted(self.calls), 0.95)
 
     @property
@@ -98,25 +94,44 @@ class Timing:
 def interleaved(cases: Sequence[Case | Batch], repetitions: int, title: str) -> dict[str, Timing]:
     """Run A B C A B C ..., after one round that does not count."""
     timings = {case.name: Timing() for case in cases}
-    for repetition in range(repetitions + 1):
-        for case in cases:
-            progress(f"{title}: repetition {repetition} of {repetitions}, {case.name}")
-            elapsed, times = _timed(case) if isinstance(case, Case) else _run(case)
-            if repetition:
-                timing = timings[case.name]
-                timing.elapsed.append(elapsed)
-                timing.calls += times
-                timing.repetitions.append(statistics.median(times))
-    progress("")
+    # No repetition pays for what others left behind; what was there before is not gone through each time.
+    gc.collect()
+    gc.freeze()
+    try:
+        for repetition in range(repetitions + 1):
+            for case in cases:
+                progress(f"{title}: repetition {repetition} of {repetitions}, {case.name}")
+                elapsed, times = _measured(case)
+                if repetition:
+                    timing = timings[case.name]
+                    timing.elapsed.append(elapsed)
+                    timing.calls += times
+                    timing.repetitions.append(statistics.median(times))
+    finally:
+        gc.unfreeze()
+        progress("")
     return timings
 
 
-def _timed(case: Case) -> tuple[float, list[float]]:
-    arguments = list(case.arguments())
+def _measured(case: Case | Batch) -> tuple[float, Sequence[float]]:
+    """How long one repetition took, and each of its calls."""
+    if isinstance(case, Case):
+        arguments = list(case.arguments())
+        gc.collect()
+        times = timed(case, arguments)
+        return sum(times), times
+    case.prepare()
+    gc.collect()
+    start = perf_counter()
+    their_times = case.run()
+    return perf_counter() - start, their_times
+
+
+def timed(case: Case, arguments: list[Any]) -> list[float]:
+    """The seconds of each call with these arguments."""
     call = case.call
     times = []
     answers = []
-    gc.collect()
     for argument in arguments:
         start = perf_counter()
         answer = call(argument)
@@ -124,15 +139,7 @@ def _timed(case: Case) -> tuple[float, list[float]]:
         answers.append(answer)
     if not all(map(case.right, answers)):
         raise RuntimeError(f"{case.name} did not answer as it should, so its time says nothing")
-    return sum(times), times
-
-
-def _run(batch: Batch) -> tuple[float, Sequence[float]]:
-    batch.prepare()
-    gc.collect()
-    start = perf_counter()
-    times = batch.run()
-    return perf_counter() - start, times
+    return times
 
 
 def progress(text: str) -> None:

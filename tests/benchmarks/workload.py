@@ -8,6 +8,7 @@ from itertools import cycle, islice
 
 from memsessions import Data, SessionsClient
 
+from ..support.memcached import Memcached
 from .timing import Case, progress
 
 APP = "forum"
@@ -100,3 +101,9 @@ def session_cases(
             lambda answer: answer["kill"] == 1,
         ),
     ]
+
+
+def largest_item(server: Memcached, ns: str) -> tuple[str, bytes]:
+    """The key and the value of the session in a namespace that has only one."""
+    items = [(key, server.value(key) or b"") for key in server.keys(ns)]
+    return max(items, key=lambda item: len(item[1]))

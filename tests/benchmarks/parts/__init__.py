@@ -13,6 +13,9 @@ PARTS = {
     "redis_sessions": "one call at a time, beside redis-sessions: in warm processes, and in fresh ones",
     "headline": "1,000 sessions created, read and killed, beside redis-sessions with all calls at once",
     "soid": "the sessions of a user who has 1, 10 and 100, beside redis-sessions",
+    "sizes": "sessions with 64 bytes to 256 KB of data, beside plain reads and writes of as many bytes",
+    "concurrency": "the same calls from several threads and from several processes",
+    "servers": "three memcacheds beside one",
     "metering": "what it costs that calls are counted",
     "web": "a request through Django and Flask, beside their other memcached sessions",
     "memory": "memory of a session on the server and in the client, beside redis-sessions",
@@ -20,6 +23,7 @@ PARTS = {
     "scans": "what goes through all sessions of an app, over asking for as many bare keys",
     "peak": "memory of the client that goes through all sessions, and the largest index item",
     "growth": "one call among few and among many sessions",
+    "imports": "what `import memsessions` takes, beside what it needs",
 }
 
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
-from time import perf_counter
 from typing import Any
 
 from memsessions import SessionsClient
@@ -21,7 +20,7 @@ from ..machine import Bench
 from ..peers.redis_server import Redis
 from ..peers.redis_sessions import RedisSessions, created
 from ..report import Row, Table
-from ..timing import Batch, Case, Timing, interleaved
+from ..timing import Batch, Case, Timing, interleaved, timed
 from ..versus import ours, theirs, versus
 from ..workload import APP, DATA, Plan, session_cases, users
 
@@ -157,19 +156,8 @@ def main() -> None:
     with SessionsClient(address, ns=NS, wipe=0) as client:
         for case in session_cases(client, calls):
             if case.name in TARGETS:
-                seconds[case.name] = _timed(case)
+                seconds[case.name] = timed(case, list(case.arguments()))
     print(json.dumps(seconds))
-
-
-def _timed(case: Case) -> list[float]:
-    times = []
-    for argument in list(case.arguments()):
-        started = perf_counter()
-        answer = case.call(argument)
-        times.append(perf_counter() - started)
-        if not case.right(answer):
-            raise RuntimeError(f"{case.name} did not answer as it should, so its time says nothing")
-    return times
 
 
 if __name__ == "__main__":
