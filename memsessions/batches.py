@@ -77,14 +77,14 @@ class BatchedSessions(AppSessions):
                 first, drawn = (), []
             raise StoreError(self._store.server, "no token could be found that is free")
         except (StoreError, SessionTooLarge):
-            self.take_back([*made.values(), *drawn])
+            self.take_back([*made.values(), *drawn], deadline)
             raise
 
-    def take_back(self, tokens: Sequence[str]) -> None:
+    def take_back(self, tokens: Sequence[str], deadline: float | None = None) -> None:
         """End sessions whose tokens nobody was given; some may stay if the server cannot be reached."""
         with contextlib.suppress(StoreError):
-            for _ in self.kill_many(tokens):
-                pass
+            for at in range(0, len(tokens), BATCH_MAX):
+                self._end(tokens[at : at + BATCH_MAX], deadline)
 
     def _make(self, ready: Sequence[Ready], drawn: Sequence[str], first: Batch, deadline: float) -> list[Any]:
         """Make sessions of these tokens; whether each was stored, and so had no other session's token."""
@@ -116,24 +116,21 @@ class BatchedSessions(AppSessions):
             if not self._listings.took(group, listed):
                 unlisted += [entries[place] for place in group.places]
         if refused is not None and (None in stored or None in others):
-            raise self._too_large(refused, ready, stored) or refused
+            self._check_too_large(refused, ready, stored)
+            raise refused
         if time.monotonic() - started >= LONG_S:
             unlisted = entries  # a wipe may have taken them for the rest of somebody's failure
         if unlisted:
             self._listings.surely(unlisted)
         return stored
 
-    def _too_large(
-        self, refused: WriteRefused, ready: Sequence[Ready], stored: list[Any]
-    ) -> SessionTooLarge | None:
-        """The error that names the session which the server found too large, if that is what it said."""
-        too_large = [each for each, answer in zip(ready, stored, strict=True) if answer is None]
-        if not (too_large and isinstance(refused, ItemTooLarge)):
-            return None
-        largest = max(too_large, key=lambda each: len(each.value))
-        return SessionTooLarge(
-            f"session {largest.number}: d does not fit into an item of {self._store.server}"
-        )
+    def _check_too_large(self, refused: WriteRefused, ready: Sequence[Ready], stored: list[Any]) -> None:
+        """Whether the server found a session too large: raises the error that says which."""
+        not_stored = [each for each, answer in zip(ready, stored, strict=True) if answer is None]
+        if not_stored and isinstance(refused, ItemTooLarge):
+            largest = max(not_stored, key=lambda each: len(each.value))
+            reason = f"d does not fit into an item of {refused.server}"
+            raise SessionTooLarge(f"session {largest.number}: {reason}") from refused
 
     # ---------------------------------------------------------------------------------- reading
 
@@ -201,18 +198,18 @@ class BatchedSessions(AppSessions):
     def kill_many(self, tokens: Sequence[str]) -> Iterator[int]:
         """End sessions; says how many, as it goes on. One round trip for each batch."""
         for at in range(0, len(tokens), BATCH_MAX):
-            lives = {hashed(token): token_life(token) for token in tokens[at : at + BATCH_MAX]}
-            names = list(lives)
-            # As in `kill`: of a `no_resave` session, only the counter tells whether it has ended.
-            fixed = [name for name, life in lives.items() if life.no_resave]
-            lefts, were_there, _ = self._run(
-                (
-                    LeftMany(self._keys.reads, fixed),
-                    DeleteMany(self._keys.sessions, names),
-                    DeleteMany(self._keys.reads, names),
-                )
-            )
-            over = {name for name, left in zip(fixed, lefts, strict=True) if left is None}
-            yield sum(
-                was_there and name not in over for name, was_there in zip(names, were_there, strict=True)
-            )
+            yield self._end(tokens[at : at + BATCH_MAX])
+
+    def _end(self, tokens: Sequence[str], deadline: float | None = None) -> int:
+        lives = {hashed(token): token_life(token) for token in tokens}
+        names = list(lives)
+        # As in `kill`: of a `no_resave` session, only the counter tells whether it has ended.
+        fixed = [name for name, life in lives.items() if life.no_resave]
+        batch = (
+            LeftMany(self._keys.reads, fixed),
+            DeleteMany(self._keys.sessions, names),
+            DeleteMany(self._keys.reads, names),
+        )
+        lefts, were_there, _ = self._run(batch, deadline=deadline)
+        over = {name for name, left in zip(fixed, lefts, strict=True) if left is None}
+        return sum(was_there and name not in over for name, was_there in zip(names, were_there, strict=True))

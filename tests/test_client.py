@@ -1293,9 +1293,12 @@ def test_changing_a_cached_answer_changes_no_later_one(cached: SessionsClient) -
 
 CALLS: dict[str, tuple[Any, ...]] = {
     "create": (APP, "user", "192.0.2.1"),
+    "create_many": (APP, [{"id": "user", "ip": "192.0.2.1"}]),
     "get": (APP, UNKNOWN),
+    "get_many": (APP, [UNKNOWN]),
     "set": (APP, UNKNOWN, {"a": 1}),
     "kill": (APP, UNKNOWN),
+    "kill_many": (APP, [UNKNOWN]),
     "rotate": (APP, UNKNOWN),
     "soid": (APP, "user"),
     "soapp": (APP,),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from memsessions import Session, SessionsClient
+from memsessions import Created, NewSession, Session, SessionsClient
 from memsessions.store.memcached import MemcachedStore
 from memsessions.store.memory import named_store
 from memsessions.store.operations import Delete
@@ -116,6 +116,10 @@ def get(world: World, rs: SessionsClient) -> Session | None:
     return rs.get(APP, world.token)
 
 
+def get_many(world: World, rs: SessionsClient) -> Session | None:
+    return rs.get_many(APP, [world.token])[0]
+
+
 def write(world: World, rs: SessionsClient) -> Session | None:
     return rs.set(APP, world.token, {"new": 2})
 
@@ -126,6 +130,10 @@ def write_too(world: World, rs: SessionsClient) -> Session | None:
 
 def kill(world: World, rs: SessionsClient) -> int:
     return rs.kill(APP, world.token)["kill"]
+
+
+def kill_many(world: World, rs: SessionsClient) -> int:
+    return rs.kill_many(APP, [world.token])["kill"]
 
 
 def killsoid(_world: World, rs: SessionsClient) -> int:
@@ -149,9 +157,13 @@ def create(_world: World, rs: SessionsClient) -> str:
     return rs.create(APP, USER, "192.0.2.9")["token"]
 
 
-def create_and_list(world: World, rs: SessionsClient) -> str:
-    """A session that `create` has returned is listed from then on."""
-    token = create(world, rs)
+def create_many(_world: World, rs: SessionsClient) -> str:
+    return rs.create_many(APP, [{"id": USER, "ip": "192.0.2.9"}])[0]["token"]
+
+
+def make_and_list(make: Call, world: World, rs: SessionsClient) -> str:
+    """A session that was returned is listed from then on."""
+    token: str = make(world, rs)
     assert "192.0.2.9" in ips(world.looking.soid(APP, USER))
     return token
 
@@ -231,7 +243,7 @@ def simple_race(request: pytest.FixtureRequest, small_index: None, no_resave: bo
     return run
 
 
-@pytest.mark.parametrize("end", [kill, killsoid, killall])
+@pytest.mark.parametrize("end", [kill, kill_many, killsoid, killall])
 def test_a_write_that_races_the_end_of_a_session_never_brings_it_back(simple_race: Race, end: Call) -> None:
     """The end counts the session once, and what the write answers is the session as it was before the end."""
 
@@ -244,17 +256,20 @@ def test_a_write_that_races_the_end_of_a_session_never_brings_it_back(simple_rac
     simple_race(end, write, lambda world, killed, written: check(world, written, killed))
 
 
-@pytest.mark.parametrize("end", [kill, killsoid, killall])
-def test_a_read_that_races_the_end_of_a_session_never_brings_it_back(simple_race: Race, end: Call) -> None:
+@pytest.mark.parametrize("end", [kill, kill_many, killsoid, killall])
+@pytest.mark.parametrize("read", [get, get_many])
+def test_a_read_that_races_the_end_of_a_session_never_brings_it_back(
+    simple_race: Race, read: Call, end: Call
+) -> None:
     """Not even its counter, which would make a later call find something to end."""
 
-    def check(world: World, read: Session | None, killed: int) -> None:
+    def check(world: World, session: Session | None, killed: int) -> None:
         assert killed == 1
-        assert read is None or (read["r"], read["w"]) == (2, 1)
+        assert session is None or (session["r"], session["w"]) == (2, 1)
         world.assert_dead()
 
-    simple_race(get, end, check)
-    simple_race(end, get, lambda world, killed, read: check(world, read, killed))
+    simple_race(read, end, check)
+    simple_race(end, read, lambda world, killed, session: check(world, session, killed))
 
 
 def test_two_writes_lose_no_key_and_no_count(simple_race: Race) -> None:
@@ -266,12 +281,14 @@ def test_two_writes_lose_no_key_and_no_count(simple_race: Race) -> None:
     simple_race(write, write_too, check)
 
 
-def test_two_reads_lose_no_count(simple_race: Race) -> None:
+@pytest.mark.parametrize("other", [get, get_many])
+def test_two_reads_lose_no_count(simple_race: Race, other: Call) -> None:
     def check(world: World, one: Session | None, other: Session | None) -> None:
         assert {there(one)["r"], there(other)["r"]} == {2, 3}
         assert world.assert_only(world.token)["r"] == 4
 
-    simple_race(get, get, check)
+    simple_race(get, other, check)
+    simple_race(other, get, check)
 
 
 def test_a_read_and_a_write_lose_no_count(simple_race: Race) -> None:
@@ -283,8 +300,8 @@ def test_a_read_and_a_write_lose_no_count(simple_race: Race) -> None:
     simple_race(write, get, check)
 
 
-@pytest.mark.parametrize("other", [kill, killsoid, killall])
-@pytest.mark.parametrize("one", [kill, killsoid, killall])
+@pytest.mark.parametrize("other", [kill, kill_many, killsoid, killall])
+@pytest.mark.parametrize("one", [kill, kill_many, killsoid, killall])
 def test_of_two_calls_that_end_a_session_exactly_one_counts_it(
     simple_race: Race, one: Call, other: Call
 ) -> None:
@@ -409,7 +426,10 @@ def test_logging_out_everywhere_misses_no_rotated_session_while_the_index_is_wip
 
 @few_sessions
 @pytest.mark.parametrize("end", [killsoid, killall])
-def test_a_session_that_is_made_while_all_are_ended_is_listed_or_ended(race: Race, end: Call) -> None:
+@pytest.mark.parametrize("make", [create, create_many])
+def test_a_session_that_is_made_while_all_are_ended_is_listed_or_ended(
+    race: Race, make: Call, end: Call
+) -> None:
     """Ended and counted, or alive and listed; nothing in between."""
 
     def check(world: World, token: str, killed: int) -> None:
@@ -419,19 +439,22 @@ def test_a_session_that_is_made_while_all_are_ended_is_listed_or_ended(race: Rac
         assert ips(world.looking.soid(APP, USER)) == ["192.0.2.9"] * lives
         assert ips(world.looking.soapp(APP)) == ["192.0.2.9"] * lives
 
-    race(create, end, check)
-    race(end, create, lambda world, killed, token: check(world, token, killed))
+    race(make, end, check)
+    race(end, make, lambda world, killed, token: check(world, token, killed))
 
 
-def test_a_session_that_is_made_during_a_wipe_is_listed_as_soon_as_it_is_returned(race: Race) -> None:
+@pytest.mark.parametrize("make", [create, create_many])
+def test_a_session_that_is_made_during_a_wipe_is_listed_as_soon_as_it_is_returned(
+    race: Race, make: Call
+) -> None:
     def check(world: World, token: str) -> None:
         assert world.lives(token)
         assert world.lives(world.token)
         assert sorted(ips(world.looking.soid(APP, USER))) == ["192.0.2.1", "192.0.2.9"]
         assert sorted(ips(world.looking.soapp(APP, 7200))) == ["192.0.2.1", "192.0.2.9"]
 
-    race(create, wipe, lambda world, token, _wiped: check(world, token))
-    race(wipe, create_and_list, lambda world, _wiped, token: check(world, token))
+    race(make, wipe, lambda world, token, _wiped: check(world, token))
+    race(wipe, partial(make_and_list, make), lambda world, _wiped, token: check(world, token))
 
 
 def test_a_session_that_is_rotated_during_a_wipe_stays_as_it_was_and_listed(race: Race) -> None:
@@ -462,7 +485,7 @@ def test_the_count_of_a_session_that_is_rotated_is_never_missing(no_resave: bool
     assert world.assert_only(token)["r"] == 3
 
 
-@pytest.mark.parametrize("use", [get, write])
+@pytest.mark.parametrize("use", [get, get_many, write])
 def test_a_session_that_is_used_during_a_wipe_stays_listed(simple_race: Race, use: Call) -> None:
     def check(world: World, _wiped: int, session: Session | None) -> None:
         assert session is not None
@@ -498,6 +521,8 @@ def test_two_sessions_that_are_made_at_once_are_two_and_both_are_listed(race: Ra
         assert len(world.looking.soid(APP, USER)) == len(world.looking.soapp(APP, 7200)) == 3
 
     race(create, create, check)
+    race(create_many, create, check)
+    race(create, create_many, check)
 
 
 def test_a_counter_that_was_evicted_is_made_once(simple_race: Race) -> None:
@@ -733,8 +758,15 @@ MARKS = {
 @pytest.mark.parametrize("between", ["wipe", "killsoid", "killall"])
 @pytest.mark.parametrize("mark", MARKS.values(), ids=MARKS)
 @pytest.mark.parametrize("state", ["empty", "dead entries", "living entries"])
+@pytest.mark.parametrize("number", [1, 3], ids=["create", "create_many"])
 def test_a_create_that_arrives_in_pieces_is_listed_whatever_happens_in_between(
-    on_memcached: OnMemcached, proxy: Proxy, make_client: MakeClient, between: str, mark: bytes, state: str
+    on_memcached: OnMemcached,
+    proxy: Proxy,
+    make_client: MakeClient,
+    between: str,
+    mark: bytes,
+    state: str,
+    number: int,
 ) -> None:
     rs = make_client(proxy.address, ns=on_memcached.ns, timeout=20)
     other = make_client(on_memcached.address, ns=on_memcached.ns)
@@ -745,9 +777,12 @@ def test_a_create_that_arrives_in_pieces_is_listed_whatever_happens_in_between(
     if state == "empty":
         other.killall(APP)
     held = Held(proxy, mark % on_memcached.ns.encode() if b"%b" in mark else mark)
-    created: list[str] = []
+    new: NewSession = {"id": USER, "ip": "192.0.2.9", "d": {"a": 1}}
+    created: list[Created] = []
     creating = threading.Thread(
-        target=lambda: created.append(rs.create(APP, USER, "192.0.2.9", d={"a": 1})["token"])
+        target=lambda: created.extend(
+            [rs.create(APP, **new)] if number == 1 else rs.create_many(APP, [new] * number)
+        )
     )
     creating.start()
     try:
@@ -761,14 +796,15 @@ def test_a_create_that_arrives_in_pieces_is_listed_whatever_happens_in_between(
     finally:
         held.release.set()
         creating.join()
-    (token,) = created
-    session = there(other.get(APP, token))
-    assert (session["id"], session["ip"], session["d"]) == (USER, "192.0.2.9", {"a": 1})
-    left = 4 if (state, between) == ("living entries", "wipe") else 1
+    assert len(created) == number
+    for each in created:
+        session = there(other.get(APP, each["token"]))
+        assert (session["id"], session["ip"], session["d"]) == (USER, "192.0.2.9", {"a": 1})
+    left = number + 3 * ((state, between) == ("living entries", "wipe"))
     assert len(other.soid(APP, USER)) == len(other.soapp(APP)) == left
     assert "192.0.2.9" in ips(other.soid(APP, USER))
     assert other.killsoid(APP, USER) == {"kill": left}
-    assert other.get(APP, token) is None
+    assert all(other.get(APP, each["token"]) is None for each in created)
 
 
 # ---------------------------------------------------------------------------------------- connections

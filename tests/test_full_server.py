@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from memsessions import Session, SessionsClient, SessionTooLarge, StoreFull
+from memsessions import NewSession, Session, SessionsClient, SessionTooLarge, StoreFull
 from memsessions.store.operations import FOREVER, Add
 
 from .support.damage import counter_key, evict, session_key
@@ -123,6 +123,53 @@ def test_a_session_is_refused_where_only_its_index_entry_finds_no_memory(server:
     assert server.rs.killsoid(APP, USER) == {"kill": len(made)}
 
 
+# ------------------------------------------------------------------------------------- create_many
+
+
+@pytest.mark.parametrize("size", [1, 300, 3_000])
+def test_many_sessions_are_stored_and_listed_or_all_refused_and_not_there(server: Server, size: int) -> None:
+    """Wherever in them the memory ends, batches that were stored before included."""
+    tokens: list[str] = []
+    sessions: list[NewSession] = [
+        {"id": f"user{number % 3}", "ip": f"ip{number}", "d": data(size)} for number in range(1_500)
+    ]
+    with pytest.raises(StoreFull) as caught:  # noqa: PT012  which of the calls it is depends on the size
+        for _ in range(20):
+            tokens += [created["token"] for created in server.rs.create_many(APP, sessions)]
+    assert caught.value.server == server.memcached.address
+    assert server.stored("s") == server.stored("r") == len(tokens)
+    assert len(server.rs.soapp(APP)) == len(tokens)
+    killed = sum(server.rs.killsoid(APP, f"user{user}")["kill"] for user in range(3))
+    assert killed == len(tokens)
+    some = server.rs.create_many(APP, sessions[:10])
+    assert None not in server.rs.get_many(APP, [created["token"] for created in some])
+
+
+def test_of_a_server_that_is_full_from_the_beginning_many_are_refused(server: Server) -> None:
+    fill_up(server.rs)
+    with pytest.raises(StoreFull):
+        server.rs.create_many(APP, [{"id": USER, "ip": "192.0.2.1"}] * 3)
+    assert server.stored("s") == server.stored("r") == 0
+    assert server.rs.soid(APP, USER) == server.rs.soapp(APP) == []
+
+
+def test_many_are_refused_where_only_their_index_entries_find_no_memory(server: Server) -> None:
+    """What is stored is listed, and nothing that was refused is stored."""
+    made = [server.rs.create(APP, USER, f"ip{n}")["token"] for n in range(20)]
+    fill_up(server.rs, spare=300)
+    for number in range(20, 80):
+        try:
+            answer = server.rs.create_many(APP, [{"id": USER, "ip": f"ip{number}"}])
+            made += [created["token"] for created in answer]
+        except StoreFull:
+            break
+    else:
+        raise AssertionError("the index item always finds memory")
+    assert server.stored("s") == len(made)
+    assert len(server.rs.soid(APP, USER)) == len(server.rs.soapp(APP)) == len(made)
+    assert server.rs.killsoid(APP, USER) == {"kill": len(made)}
+
+
 # ------------------------------------------------------------------------------------ get, set, kill
 
 
@@ -153,7 +200,8 @@ def test_a_full_server_still_reads_counts_lists_and_ends(full: tuple[Server, str
         assert there(server.rs.get(APP, token))["r"] == number
     assert [session["r"] for session in server.rs.soid(APP, USER)] == [119]
     assert server.rs.activity(APP) == {"activity": 1}
-    assert server.rs.kill(APP, token) == {"kill": 1}
+    assert [there(session)["r"] for session in server.rs.get_many(APP, [token] * 3)] == [120, 121, 122]
+    assert server.rs.kill_many(APP, [token]) == {"kill": 1}
     assert server.rs.get(APP, token) is None
     assert server.rs.wipe() == {"wiped": 1}
 
@@ -322,6 +370,16 @@ def test_a_session_beyond_the_servers_limit_is_too_large_and_not_there(small: Se
     assert small.rs.soid(APP, USER) == small.rs.soapp(APP) == []
     token = small.rs.create(APP, USER, "192.0.2.1", d=data(500_000))["token"]
     assert there(small.rs.get(APP, token))["d"] == data(500_000)
+
+
+def test_one_of_many_that_is_beyond_the_servers_limit_is_named_and_none_is_there(small: Server) -> None:
+    sessions: list[NewSession] = [{"id": USER, "ip": f"ip{n}", "d": data(100)} for n in range(30)]
+    sessions[16]["d"] = data(700_000)
+    with pytest.raises(SessionTooLarge, match=r"^session 17: d does not fit into an item of ") as caught:
+        small.rs.create_many(APP, sessions)
+    assert "x" * 50 not in str(caught.value)
+    assert small.stored("s") == small.stored("r") == 0
+    assert small.rs.soid(APP, USER) == small.rs.soapp(APP) == []
 
 
 @pytest.mark.parametrize("size", [524_289, 700_000, 1_000_000])

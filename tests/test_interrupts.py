@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from pymemcache import PooledClient
 
-from memsessions import SessionsClient, StoreUnavailable, repair
+from memsessions import NewSession, SessionsClient, StoreUnavailable, repair
 from memsessions.store.operations import Read
 
 from .conftest import MakeClient, OnMemcached
@@ -69,6 +69,23 @@ class Sessions:
     def set(self, number: int) -> None:
         self.check(number, self.rs.set(APP, self.tokens[number], {"seen": True}))
 
+    def get_many(self, number: int) -> None:
+        numbers = [number, 1, 2, 3, number]
+        sessions = self.rs.get_many(APP, [self.tokens[each] for each in numbers])
+        for each, session in zip(numbers, sessions, strict=True):
+            self.check(each, session)
+
+    def kill_many(self, _number: int) -> None:
+        assert self.rs.kill_many(APP, ["0" * 64, "1" * 64]) == {"kill": 0}
+
+    def create_many(self, number: int) -> None:
+        new: list[NewSession] = [{"id": f"new{n}", "ip": IP, "d": {"n": n}} for n in (number, -1, -2)]
+        tokens = [made["token"] for made in self.rs.create_many("another", new)]
+        for each, session in zip(new, self.rs.get_many("another", tokens), strict=True):
+            assert session is not None
+            assert (session["id"], session["d"]) == (each["id"], each["d"])
+        assert self.rs.kill_many("another", tokens) == {"kill": 3}
+
     def soid(self, number: int) -> None:
         (session,) = self.rs.soid(APP, f"user{number}")
         self.check(number, session)
@@ -108,6 +125,7 @@ class Sessions:
         return [
             *(self.get, self.get, self.set, self.soid, self.soapp, self.iter_soapp),
             *(self.activity, self.unknown, self.create),
+            *(self.get_many, self.kill_many, self.create_many),
         ]
 
 
@@ -183,6 +201,9 @@ CALLS = [
     ("iter_soapp", 13),
     ("repair", 23),
     ("create", 1),
+    ("create_many", 5),
+    ("get_many", 3),
+    ("kill_many", 1),
 ]
 
 

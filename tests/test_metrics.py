@@ -61,13 +61,16 @@ def test_each_call_of_a_client_counts_once_under_its_name(client: SessionsClient
     list(client.iter_soapp(APP))
     client.activity(APP)
     client.kill(APP, rotated["token"])
+    tokens = [made["token"] for made in client.create_many(APP, [{"id": "user", "ip": IP}] * 3)]
+    client.get_many(APP, tokens)
+    client.kill_many(APP, tokens)
     client.killsoid(APP, "user")
     client.killall(APP)
     client.wipe()
     client.ping()
     repair(client)
     once = ["create", "set", "rotate", "soid", "soapp", "iter_soapp", "activity", "kill"]
-    once += ["killsoid", "killall", "wipe", "ping", "repair"]
+    once += ["create_many", "get_many", "kill_many", "killsoid", "killall", "wipe", "ping", "repair"]
     assert calls(client) == {**dict.fromkeys(once, 1), "get": 3}
 
 
@@ -98,6 +101,9 @@ def test_what_asks_no_server_is_no_call(client: SessionsClient) -> None:
         client.get(APP, "no token")
     assert client.documents(APP).read("no token") is None
     client.iter_soapp(APP)
+    client.create_many(APP, [])
+    client.get_many(APP, [])
+    client.kill_many(APP, [])
     assert calls(client) == {}
 
 
@@ -125,6 +131,9 @@ def test_failures_are_counted_by_type_and_have_no_latency(
         lambda: rs.get(APP, token),
         lambda: rs.killall(APP),
         lambda: list(rs.iter_soapp(APP)),
+        lambda: rs.create_many(APP, [{"id": "user", "ip": IP}]),
+        lambda: rs.get_many(APP, [token]),
+        lambda: rs.kill_many(APP, [token]),
     ]
     for call in unreachable:
         with pytest.raises(StoreUnavailable):
@@ -136,9 +145,13 @@ def test_failures_are_counted_by_type_and_have_no_latency(
         "get": ({"StoreUnavailable": 2}, 0),
         "killall": ({"StoreUnavailable": 1}, 0),
         "iter_soapp": ({"StoreUnavailable": 1}, 0),
+        "create_many": ({"StoreUnavailable": 1}, 0),
+        "get_many": ({"StoreUnavailable": 1}, 0),
+        "kill_many": ({"StoreUnavailable": 1}, 0),
     }
     assert of(rs)["operations"]["get"]["latency"]["p99_s"] is None
-    assert calls(rs) == {"create": 1, "set": 2, "get": 2, "killall": 1, "iter_soapp": 1}
+    many = {"create_many": 1, "get_many": 1, "kill_many": 1}
+    assert calls(rs) == {"create": 1, "set": 2, "get": 2, "killall": 1, "iter_soapp": 1, **many}
 
 
 def test_of_several_servers_each_is_counted_by_itself(

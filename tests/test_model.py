@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule, run_state_machine_as_test
 
-from memsessions import Scalar, Session, SessionsClient
+from memsessions import NewSession, Scalar, Session, SessionsClient
 
 from .conftest import InMemory, OnMemcached, OnSeveral, Where
 from .support.memcached import Memcached
@@ -251,6 +251,58 @@ class Machine(RuleBasedStateMachine):
         session = self.model.find(*token)
         killed = self.model.kill([] if session is None else [session])
         assert self.clients[who].kill(*token) == {"kill": killed}
+
+    # -------------------------------------------------------------------- many of these at once
+
+    @rule(
+        target=tokens,
+        who=which,
+        app=apps,
+        given=st.lists(st.tuples(users, st.integers(0, 5), st.booleans(), st.none() | data), max_size=4),
+    )
+    def create_many(
+        self, who: int, app: str, given: list[tuple[str, int, bool, dict[str, Scalar] | None]]
+    ) -> Any:
+        now = self.model.now
+        sessions = []
+        for user, pick, no_resave, d in given:
+            ttl = self.scale.ttls[pick % len(self.scale.ttls)]
+            self.made += 1
+            session = Known(app, user, f"ip{self.made}", ttl, no_resave, made=now, used=now, token="")
+            session.d = {key: value for key, value in (d or {}).items() if value is not None}
+            sessions.append((session, d))
+        new: list[NewSession] = [
+            {"id": known.user, "ip": known.ip, "ttl": known.ttl, "no_resave": known.no_resave, "d": d}
+            for known, d in sessions
+        ]
+        answers = self.clients[who].create_many(app, new)
+        for (session, _), answer in zip(sessions, answers, strict=True):
+            session.token = answer["token"]
+            self.model.add(session)
+        return multiple(*(Token(app, answer["token"]) for answer in answers))
+
+    @rule(who=which, some=st.lists(tokens, min_size=1, max_size=6))
+    def get_many(self, who: int, some: list[Token]) -> None:
+        app, asked = some[0].app, [token.text for token in some]
+        expected: list[tuple[Known | None, dict[str, object] | None]] = []
+        for text in asked:
+            session = self.model.find(app, text)
+            if session is None:
+                expected.append((None, None))
+                continue
+            session.r += 1
+            expected.append((session, session.shown(self.model.now)))
+            session.used = self.model.now
+        answers = self.clients[who].get_many(app, asked)
+        for answer, (session, shown) in zip(answers, expected, strict=True):
+            self.check(answer, session, shown)
+
+    @rule(who=which, some=st.lists(tokens, min_size=1, max_size=6))
+    def kill_many(self, who: int, some: list[Token]) -> None:
+        app, asked = some[0].app, [token.text for token in some]
+        found = {text: self.model.find(app, text) for text in asked}
+        killed = self.model.kill([session for session in found.values() if session is not None])
+        assert self.clients[who].kill_many(app, asked) == {"kill": killed}
 
     @rule(target=tokens, who=which, token=tokens)
     def rotate(self, who: int, token: Token) -> Any:

@@ -48,11 +48,16 @@ class Method(NamedTuple):
 METHODS = {
     "create": Method(lambda rs, _: rs.create(APP, USER, IP, 3600, {"k": SECRET}), 1),
     "create in a new app": Method(lambda rs, _: rs.create("another", USER, IP, 3600, {"k": SECRET}), 2),
+    "create_many": Method(
+        lambda rs, _: rs.create_many(APP, [{"id": USER, "ip": IP, "d": {"k": SECRET}}] * 3), 1
+    ),
     "get": Method(lambda rs, token: rs.get(APP, token), 1),
     "get of a session unknown": Method(lambda rs, _: rs.get(APP, "0" * 64), 1),
+    "get_many": Method(lambda rs, token: rs.get_many(APP, [token, "0" * 64]), 1),
     "set": Method(lambda rs, token: rs.set(APP, token, {"more": SECRET}), 2),
     "rotate": Method(lambda rs, token: rs.rotate(APP, token), 2),
     "kill": Method(lambda rs, token: rs.kill(APP, token), 1),
+    "kill_many": Method(lambda rs, token: rs.kill_many(APP, [token, "0" * 64]), 1),
     "soid": Method(lambda rs, _: rs.soid(APP, USER), 2),
     "soapp": Method(lambda rs, _: rs.soapp(APP), 3),
     "iter_soapp": Method(lambda rs, _: list(rs.iter_soapp(APP)), 3),
@@ -247,7 +252,7 @@ def test_every_method_says_so_when_a_reply_goes_wrong_and_works_again_afterwards
         session = case.rs.get(APP, case.token)
         # Whether the call that failed took effect is not known: it may have ended the session.
         if session is None:
-            assert case.name in ("kill", "killsoid", "killall", "rotate")
+            assert case.name in ("kill", "kill_many", "killsoid", "killall", "rotate")
         else:
             assert (session["id"], session["ip"]) == (USER, IP)
             assert session["d"] in ({"k": SECRET}, {"k": SECRET, "more": SECRET})
@@ -493,9 +498,11 @@ def test_every_method_works_when_replies_come_in_single_bytes(
 AFTER_RESTART: dict[str, object] = {
     "get": None,
     "get of a session unknown": None,
+    "get_many": [None, None],
     "set": None,
     "rotate": None,
     "kill": {"kill": 0},
+    "kill_many": {"kill": 0},
     "soid": [],
     "soapp": [],
     "iter_soapp": [],
@@ -533,7 +540,11 @@ def test_the_first_call_of_each_method_after_a_crash_and_restart_works(
     own_memcached.start()
     for name, (rs, token) in made.items():
         answer = METHODS[name].call(rs, token)
-        if name.startswith("create"):
+        if name == "create_many":
+            assert isinstance(answer, list)
+            assert None not in rs.get_many(APP, [each["token"] for each in answer])
+            assert len(rs.soapp(APP)) == 3
+        elif name.startswith("create"):
             app = APP if name == "create" else "another"
             assert isinstance(answer, dict)
             assert rs.get(app, answer["token"]) is not None

@@ -24,7 +24,7 @@ def created(rs: SessionsClient, **options: Any) -> str:
 
 
 @pytest.mark.parametrize(("ttl", "quarter"), [(7200, 1800), (400, 100), (100, 60)])
-@pytest.mark.parametrize("call", ["get", "set"])
+@pytest.mark.parametrize("call", ["get", "get_many", "set"])
 @pytest.mark.parametrize("no_resave", [False, True])
 def test_a_session_that_is_used_is_listed_again_after_a_quarter_of_its_life(
     where: Where, client: SessionsClient, ttl: int, quarter: int, call: str, no_resave: bool
@@ -37,6 +37,8 @@ def test_a_session_that_is_used_is_listed_again_after_a_quarter_of_its_life(
     where.advance(quarter)
     if call == "get":
         assert client.get(APP, token) is not None
+    elif call == "get_many":
+        assert client.get_many(APP, [token]) != [None]
     else:
         assert client.set(APP, token, {"a": 1}) is not None
     assert [session["ip"] for session in client.soid(APP, USER)] == [IP]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from memsessions import SessionsClient
+from memsessions import NewSession, SessionsClient
 
 from .conftest import MakeClient, OnMemcached
 from .support.proxy import Proxy
@@ -36,10 +36,13 @@ def trips(proxy: Proxy, call: Callable[[], object]) -> int:
 ONE_SESSION: dict[str, tuple[int, Callable[[SessionsClient, str], object]]] = {
     "create": (1, lambda rs, _: rs.create(APP, USER, IP)),
     "create with data": (1, lambda rs, _: rs.create(APP, USER, IP, 3600, {"k": "v" * 5000})),
+    "create_many": (1, lambda rs, _: rs.create_many(APP, [{"id": USER, "ip": IP}] * 20)),
     "create without renewal": (1, lambda rs, _: rs.create(APP, USER, IP, 3600, no_resave=True)),
     "get": (1, lambda rs, token: rs.get(APP, token)),
+    "get_many": (1, lambda rs, token: rs.get_many(APP, [token, "0" * 64, token])),
     "set": (2, lambda rs, token: rs.set(APP, token, {"k": "v"})),
     "kill": (1, lambda rs, token: rs.kill(APP, token)),
+    "kill_many": (1, lambda rs, token: rs.kill_many(APP, [token, "0" * 64])),
     "rotate": (2, lambda rs, token: rs.rotate(APP, token)),
     "soid": (2, lambda rs, _: rs.soid(APP, USER)),
     "killsoid": (3, lambda rs, _: rs.killsoid(APP, USER)),
@@ -60,6 +63,8 @@ def test_a_call_waits_for_so_many_round_trips(
 
 UNKNOWN: dict[str, tuple[int, Callable[[SessionsClient], object]]] = {
     "get": (1, lambda rs: rs.get(APP, "0" * 64)),
+    "get_many": (1, lambda rs: rs.get_many(APP, ["0" * 64] * 100)),
+    "kill_many": (1, lambda rs: rs.kill_many(APP, ["0" * 64] * 100)),
     "set": (1, lambda rs: rs.set(APP, "0" * 64, {"k": "v"})),
     "kill": (1, lambda rs: rs.kill(APP, "0" * 64)),
     "rotate": (1, lambda rs: rs.rotate(APP, "0" * 64)),
@@ -82,6 +87,12 @@ def test_the_first_create_in_an_app_takes_one_more(
         make_client(on_memcached.address, ns=on_memcached.ns).create("another", USER, IP)
     assert trips(proxy, lambda: rs.create("another", USER, IP)) == 2
     assert trips(proxy, lambda: rs.create("another", USER, IP)) == 1
+
+
+def test_the_first_create_many_in_an_app_takes_one_more(proxy: Proxy, rs: SessionsClient) -> None:
+    sessions: list[NewSession] = [{"id": USER, "ip": IP}] * 20
+    assert trips(proxy, lambda: rs.create_many("another", sessions)) == 2
+    assert trips(proxy, lambda: rs.create_many("another", sessions)) == 1
 
 
 def test_moving_a_large_session_takes_one_more(proxy: Proxy, rs: SessionsClient) -> None:
@@ -198,6 +209,33 @@ def test_wiping_many_dead_sessions_takes_a_handful_more_round_trips_than_few(
     assert taken[1] <= taken[0] + HANDFUL
 
 
+@pytest.mark.parametrize(("sessions", "create", "get", "kill"), [(1000, 1, 2, 1), (2500, 3, 4, 3)])
+def test_a_thousand_single_calls_at_once_take_one_round_trip(
+    proxy: Proxy, rs: SessionsClient, sessions: int, create: int, get: int, kill: int
+) -> None:
+    """Or two, to read, as the first batch finds out how large they are."""
+    new: list[NewSession] = [{"id": f"user{number}", "ip": IP} for number in range(sessions)]
+    tokens: list[str] = []
+    assert trips(proxy, lambda: tokens.extend(each["token"] for each in rs.create_many(APP, new))) == create
+    assert trips(proxy, lambda: rs.get_many(APP, tokens)) == get
+    assert trips(proxy, lambda: rs.kill_many(APP, tokens)) == kill
+    assert proxy.connections == 1
+    assert trips(proxy, lambda: rs.get_many(APP, tokens[:128])) == 1
+
+
+def test_reading_many_lists_all_again_that_are_due_in_one_round_trip(
+    proxy: Proxy, rs: SessionsClient, on_memcached: OnMemcached
+) -> None:
+    """And removes the counters of all that have ended in another one."""
+    tokens = [each["token"] for each in rs.create_many(APP, [{"id": USER, "ip": IP, "ttl": 400}] * 100)]
+    on_memcached.advance(110)
+    assert trips(proxy, lambda: rs.get_many(APP, tokens)) == 2
+    on_memcached.advance(410)
+    assert rs.get_many(APP, tokens[:1]) == [None], "its counter lives twice as long"
+    assert trips(proxy, lambda: rs.get_many(APP, tokens)) == 2
+    assert trips(proxy, lambda: rs.get_many(APP, tokens)) == 1
+
+
 # ------------------------------------------------------------------------------------- what is under way
 
 
@@ -267,3 +305,20 @@ def test_what_is_under_way_in_a_scan_is_bounded(
     if name == "soapp":
         assert watch.longest_reply > 500_000, "the watch sees the replies"
     direct.killall(APP)
+
+
+def test_what_is_under_way_in_calls_for_many_is_bounded(
+    proxy: Proxy, on_memcached: OnMemcached, make_client: MakeClient
+) -> None:
+    """One request, and a few megabytes, of many more that are made, read and ended."""
+    rs = make_client(proxy.address, ns=on_memcached.ns, timeout=5)
+    watch = UnderWay(proxy)
+    sessions: list[NewSession] = [
+        {"id": f"user{number}", "ip": IP, "d": {"k": "v" * 30_000}} for number in range(600)
+    ]
+    tokens = [each["token"] for each in rs.create_many(APP, sessions)]
+    assert 500_000 < watch.longest_request <= MOST_BYTES
+    assert len([session for session in rs.get_many(APP, tokens) if session is not None]) == 600
+    assert 500_000 < watch.longest_reply <= MOST_BYTES
+    assert rs.kill_many(APP, tokens) == {"kill": 600}
+    assert watch.most_requests == 1

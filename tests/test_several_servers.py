@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
@@ -17,12 +18,15 @@ from pymemcache import HashClient
 
 from memsessions import (
     LogoutIncomplete,
+    NewSession,
     Server,
     SessionsClient,
     StoreFull,
     StoreUnavailable,
     UnsupportedServer,
+    batches,
 )
+from memsessions.nodes import Node
 from memsessions.tokens import TAG
 
 from .conftest import MakeClient
@@ -322,6 +326,192 @@ def test_a_server_that_is_full_leaves_new_sessions_to_the_others(make_client: Ma
             only.create(APP, "user", IP, d=filling)
         # Nothing of those that it refused is left on it.
         assert len(only.soid(APP, "user")) == homes["small"]
+
+
+# ------------------------------------------------------------------------------- many calls at once
+
+
+def made(rs: SessionsClient, number: int, user: str = "user", **more: Any) -> list[str]:
+    """Tokens of so many new sessions."""
+    new: NewSession = {"id": user, "ip": IP, **more}  # type: ignore[typeddict-item]
+    return [created["token"] for created in rs.create_many(APP, [new] * number)]
+
+
+def test_many_new_sessions_are_spread_as_single_ones(make_client: MakeClient) -> None:
+    equal = make_client(["memory://equal-a", "memory://equal-b"])
+    weighted = make_client({"light": "memory://light", "heavy": Server("memory://heavy", weight=3)})
+    for rs, share in ((equal, 0.5), (weighted, 0.75)):
+        last = rs._nodes[-1].name
+        number = Counter(home(rs, token) == last for token in made(rs, 2000))[True]
+        # Six standard deviations of 2,000 draws.
+        assert abs(number - 2000 * share) < 6 * (2000 * share * (1 - share)) ** 0.5
+
+
+def test_a_server_that_drains_gets_none_of_many_and_answers_for_its_own(
+    fleet: Fleet, make_client: MakeClient
+) -> None:
+    before = one_on_each(make_client(fleet.addresses))
+    rs = make_client({**fleet.addresses, "cache-b": f"{fleet['cache-b'].address}?drain"})
+    assert {home(rs, token) for token in made(rs, 60)} == {"cache-a", "cache-c"}
+    assert None not in rs.get_many(APP, before.values())
+    assert rs.kill_many(APP, before.values()) == {"kill": 3}
+
+
+def test_many_tokens_of_a_server_that_is_not_listed_are_unknown(
+    fleet: Fleet, make_client: MakeClient
+) -> None:
+    """And ask nobody."""
+    tokens = one_on_each(make_client(fleet.addresses))
+    with Proxy(("127.0.0.1", fleet["cache-a"].port)) as proxy:
+        rs = make_client({"cache-a": proxy.address, "cache-b": fleet["cache-b"].address})
+        unlisted = [tokens["cache-c"]] * 3
+        assert rs.get_many(APP, unlisted) == [None] * 3
+        assert rs.kill_many(APP, unlisted) == {"kill": 0}
+        assert proxy.round_trips == 0
+        some = rs.get_many(APP, [tokens[name] for name in ("cache-c", "cache-b", "cache-a")])
+        assert [session is None for session in some] == [True, False, False]
+        assert rs.kill_many(APP, tokens.values()) == {"kill": 2}
+
+
+@pytest.mark.parametrize("how", ["dead", "frozen"])
+def test_many_new_sessions_go_to_the_servers_that_answer(
+    fleet: Fleet, make_client: MakeClient, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """The first call, which meets the outage, included; and none takes longer than it may."""
+    caplog.set_level(logging.INFO, "memsessions")
+    rs = make_client(fleet.addresses, timeout=1.0)
+    one_on_each(rs)
+    server = fleet["cache-b"]
+    server.kill() if how == "dead" else server.freeze()
+    try:
+        for _ in range(5):
+            began = time.monotonic()
+            tokens = made(rs, 90, "another")
+            assert time.monotonic() - began < 1.1
+            assert {home(rs, token) for token in tokens} == {"cache-a", "cache-c"}
+            assert None not in rs.get_many(APP, tokens)
+    finally:
+        if how == "frozen":
+            server.thaw()
+    (said,) = [record for record in caplog.records if "takes no new session" in record.getMessage()]
+    assert (said.server, said.operation) == ("cache-b", "create_many")  # type: ignore[attr-defined]
+
+
+def test_two_servers_that_are_down_leave_all_to_the_third(fleet: Fleet, make_client: MakeClient) -> None:
+    rs = make_client(fleet.addresses)
+    one_on_each(rs)
+    for name in ("cache-a", "cache-c"):
+        fleet[name].kill()
+    tokens = made(rs, 60, "another")
+    assert {home(rs, token) for token in tokens} == {"cache-b"}
+    assert len(set(tokens)) == 60
+
+
+def test_with_all_servers_down_create_many_raises(make_client: MakeClient) -> None:
+    rs = make_client([f"127.0.0.1:{free_port()}" for _ in range(3)])
+    for _ in range(5):
+        with pytest.raises(StoreUnavailable):
+            made(rs, 20)
+
+
+def test_many_that_a_full_server_refuses_go_to_the_others_or_nowhere(make_client: MakeClient) -> None:
+    """Where none has memory left, those that were stored in time are ended: nobody has their tokens."""
+    filling = {"filling": "x" * 1_000}
+    with (
+        Memcached("-M", "-m", "2", "-t", "1") as small,
+        Memcached("-M", "-m", "4", "-t", "1") as medium,
+        Memcached("-m", "64", "-t", "1") as large,
+    ):
+        addresses = {"small": small.address, "medium": medium.address}
+        rs = make_client({**addresses, "large": large.address}, timeout=5)
+        tokens = made(rs, 6_000, d=filling)
+        homes = Counter(home(rs, token) for token in tokens)
+        assert homes["large"] > 2_000
+        assert len(rs.soid(APP, "user")) == 6_000
+        before = [small.stats()["curr_items"], medium.stats()["curr_items"]]
+        full = make_client(addresses, timeout=5)
+        with pytest.raises(StoreFull):
+            made(full, 6_000, "another", d=filling)
+        assert full.soid(APP, "another") == []
+        assert len(full.soid(APP, "user")) == homes["small"] + homes["medium"]
+        # But for the index entries, which the next wipe removes.
+        after = [small.stats()["curr_items"], medium.stats()["curr_items"]]
+        assert all(int(now) <= int(then) + 1 for now, then in zip(after, before, strict=True))
+
+
+def test_an_outage_is_no_missing_session(fleet: Fleet, make_client: MakeClient) -> None:
+    """Of many, either: those of the servers that answer can be read without the others."""
+    rs = make_client(fleet.addresses)
+    tokens = one_on_each(rs)
+    fleet["cache-b"].kill()
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable) as caught:
+            rs.get_many(APP, tokens.values())
+        assert caught.value.server == "cache-b"
+    assert None not in rs.get_many(APP, [tokens["cache-a"], tokens["cache-c"]])
+
+
+def test_ending_many_ends_those_of_the_servers_that_answer_and_names_the_others(
+    fleet: Fleet, make_client: MakeClient
+) -> None:
+    rs = make_client(fleet.addresses)
+    tokens = one_on_each(rs)
+    fleet["cache-b"].freeze()
+    try:
+        with pytest.raises(LogoutIncomplete) as caught:
+            rs.kill_many(APP, tokens.values())
+    finally:
+        fleet["cache-b"].thaw()
+    assert (caught.value.killed, caught.value.unreached, caught.value.server) == (2, ("cache-b",), "cache-b")
+    time.sleep(1)
+    # What was on its way to the frozen server may have arrived.
+    assert rs.kill_many(APP, tokens.values()) in ({"kill": 1}, {"kill": 0})
+    assert rs.get_many(APP, tokens.values()) == [None] * 3
+
+
+def test_many_are_asked_for_on_all_servers_at_the_same_time(fleet: Fleet, make_client: MakeClient) -> None:
+    with ExitStack() as stack:
+        proxies = [
+            stack.enter_context(Proxy(("127.0.0.1", server.port))) for server in fleet.servers.values()
+        ]
+        rs = make_client([proxy.address for proxy in proxies], timeout=10)
+        tokens = one_on_each(rs).values()
+        for proxy in proxies:
+            proxy.delay_s = 0.4
+        for call in (rs.get_many, rs.kill_many):
+            began = time.monotonic()
+            call(APP, tokens)
+            assert 0.4 <= time.monotonic() - began < 1.0, "one after the other would take 1.2 s"
+        began = time.monotonic()
+        made(rs, 9)
+        assert 0.4 <= time.monotonic() - began < 1.0
+
+
+def test_what_an_interrupted_call_was_making_elsewhere_is_not_gone_on_with(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other threads end after the batch that they are at."""
+    monkeypatch.setattr(batches, "BATCH_MAX", 10)
+    rs = make_client(["memory://interrupted-a", "memory://interrupted-b"])
+    go_on = threading.Event()
+    create_many = Node.create_many
+    main = threading.get_ident()
+
+    def interrupted(*arguments: Any) -> dict[int, str]:
+        if threading.get_ident() == main:
+            raise KeyboardInterrupt
+        go_on.wait(10)
+        return create_many(*arguments)
+
+    monkeypatch.setattr(Node, "create_many", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made(rs, 1_000)
+    go_on.set()
+    give_up = time.monotonic() + 5
+    while len(rs.soid(APP, "user")) < 10 and time.monotonic() < give_up:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert len(rs.soid(APP, "user")) == 10
 
 
 # -------------------------------------------------------------------------------------- log-outs

@@ -70,6 +70,9 @@ def all_calls(rs: SessionsClient) -> list[str]:
     list(rs.iter_soapp(APP))
     rs.activity(APP)
     rs.kill(APP, rotated["token"])
+    made_at_once = rs.create_many(APP, [{"id": USER, "ip": IP, "d": DATA}])[0]["token"]
+    rs.get_many(APP, [made_at_once])
+    rs.kill_many(app=APP, tokens=[made_at_once])
     rs.killsoid(APP, USER)
     rs.killall(APP)
     rs.wipe()
@@ -88,12 +91,13 @@ def all_calls(rs: SessionsClient) -> list[str]:
     documents.end(moved.token)
     documents.end_unchanged(moved)
     documents.adopt(moved.token, DATA)
-    tokens = [token, rotated["token"], made.token, moved.token]
+    tokens = [token, rotated["token"], made_at_once, made.token, moved.token]
     return [USER, IP, "secret", device.handle, *tokens]
 
 
 OPERATIONS = [
-    *("create", "get", "set", "rotate", "soid", "soapp", "iter_soapp", "activity", "kill", "killsoid"),
+    *("create", "get", "set", "rotate", "soid", "soapp", "iter_soapp", "activity", "kill"),
+    *("create_many", "get_many", "kill_many", "killsoid"),
     *("killall", "wipe", "ping", "documents.create", "documents.read", "documents.save", "documents.move"),
     *("documents.exists", "documents.devices", "documents.end_device", "documents.end"),
     *("documents.end_unchanged", "documents.adopt"),

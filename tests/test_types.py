@@ -21,6 +21,7 @@ from memsessions import (
     Killed,
     MemsessionsError,
     MissingParameter,
+    NewSession,
     Repaired,
     Scalar,
     Session,
@@ -55,6 +56,13 @@ if TYPE_CHECKING:
         )
         assert_type(rs.set("forum", "token", data), Session | None)
         assert_type(rs.kill("forum", "token"), Killed)
+        assert_type(rs.create_many("forum", [{"id": "user", "ip": "192.0.2.1"}]), list[Created])
+        assert_type(rs.get_many("forum", ["token"]), list[Session | None])
+        assert_type(
+            rs.get_many("forum", (made["token"] for made in rs.create_many("forum", []))),
+            list[Session | None],
+        )
+        assert_type(rs.kill_many("forum", {"token"}), Killed)
         assert_type(rs.rotate("forum", "token"), Created | None)
         assert_type(rs.soid("forum", "user"), list[Session])
         assert_type(rs.soapp("forum"), list[Session])
@@ -85,6 +93,14 @@ if TYPE_CHECKING:
         if session["d"] is not None:
             assert_type(session["d"]["key"], str | int | float | bool)
 
+    def many_sessions_are_given_in_every_documented_way(
+        rs: SessionsClient, data: Mapping[str, Scalar]
+    ) -> None:
+        new: NewSession = {"id": "user", "ip": "192.0.2.1", "ttl": 60, "d": data, "no_resave": True}
+        rs.create_many("forum", [new, {"id": "user", "ip": "192.0.2.1", "d": None}])
+        rs.create_many("forum", ({"id": f"user{n}", "ip": "192.0.2.1", "d": {"n": n}} for n in range(9)))
+        rs.create("forum", **new)
+
     def a_client_is_made_in_every_documented_way(client: Client, pooled: PooledClient) -> None:
         SessionsClient()
         SessionsClient("127.0.0.1:11211", ns="rs", wipe=600, cachetime=2, cachemax=10)
@@ -100,6 +116,10 @@ if TYPE_CHECKING:
         rs.get("forum", b"token")  # type: ignore[arg-type]
         rs.get("forum", "token")["id"]  # type: ignore[index]
         rs.rotate("forum", "token")["token"]  # type: ignore[index]
+        rs.get_many("forum", [b"token"])  # type: ignore[list-item]
+        rs.get_many("forum", ["token"])[0]["id"]  # type: ignore[index]
+        rs.create_many("forum", [{"id": "user"}])  # type: ignore[typeddict-item]
+        rs.create_many("forum", [{"id": "user", "ip": "192.0.2.1", "app": "x"}])  # type: ignore[typeddict-unknown-key]
         rs.create("forum", 7, "192.0.2.1")  # type: ignore[arg-type]
         rs.create("forum", "user", "192.0.2.1", ttl="60")  # type: ignore[arg-type]
         rs.set("forum", "token", {"k": [1]})  # type: ignore[dict-item]
