@@ -188,7 +188,7 @@ class Ran:
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,  # seconds of work, on a machine that may be busy with other tests
             check=False,
         )
         self.status, self.output, self.errors = done.returncode, done.stdout, done.stderr
