@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from .benchmarks.lacking import Lacking
 from .benchmarks.peers.redis_server import Redis, find_redis
 from .benchmarks.peers.redis_sessions import RedisSessions, created, find_node, lists_all
 from .benchmarks.workload import APP, DATA, TTL_S
+
+ROOT = Path(__file__).parents[1]
 
 try:
     find_redis(), find_node()
@@ -27,7 +32,11 @@ def peer() -> Iterator[RedisSessions]:
 
 
 def _runs(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    """Not what has ended, and is only waited for by whoever is to know."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize("at_once", [False, True])
@@ -101,6 +110,30 @@ def test_both_processes_end_with_their_block() -> None:
         leave()
     assert len(pids) == 2
     assert not any(map(_runs, pids))
+
+
+_KILLED = """
+import os, signal
+from tests.benchmarks.peers.redis_server import Redis
+from tests.benchmarks.peers.redis_sessions import RedisSessions
+with Redis() as redis, RedisSessions(redis) as peer:
+    peer.call("ping")
+    print(redis.pid, peer.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_node_ends_by_itself_when_the_run_is_killed() -> None:
+    """Nobody is left then who could end it: it notices that nobody can ask it anything any more."""
+    command = [sys.executable, "-c", _KILLED]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    redis, node = map(int, done.stdout.split())
+    os.kill(redis, signal.SIGKILL)
+    give_up = time.monotonic() + 30
+    while _runs(node) and time.monotonic() < give_up:
+        time.sleep(0.01)
+    assert not _runs(node)
 
 
 def test_redis_keeps_nothing_on_disk_and_restores_what_it_was_told_to_keep(peer: RedisSessions) -> None:

@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 # One thread, so that no comparison is decided by which of its threads a connection landed on.
 MEMCACHED = ("-t", "1", "-m", "4096")
+#: On a busy machine, a call for many sessions can take longer than a client usually waits.
+PATIENT_S = 60
 
 
 class Filled(NamedTuple):
@@ -72,7 +74,7 @@ class Bench:
         """A namespace with so many sessions. All parts share it, so each leaves it as it was."""
         if sessions not in self._filled:
             ns = f"filled{sessions}"
-            client = self.keep(SessionsClient(self.memcached.address, ns=ns, wipe=0))
+            client = self.keep(SessionsClient(self.memcached.address, ns=ns, wipe=0, timeout=PATIENT_S))
             before = int(self.memcached.stats()["bytes"])
             fill(client, sessions)
             each = (int(self.memcached.stats()["bytes"]) - before) / sessions

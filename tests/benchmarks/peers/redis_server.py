@@ -55,7 +55,12 @@ class Redis:
                 "logfile": "/dev/null",
             }
             arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-            self._process = subprocess.Popen([self._command, *arguments], stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                [self._command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             stack.callback(self._end, self._process)
             sock = stack.enter_context(self._connected(self._process))
             self._sock = sock
