@@ -18,14 +18,12 @@ from ..support.memcached import Memcached
 from .lacking import Lacking
 from .peers.redis_server import Redis, find_redis
 from .peers.redis_sessions import RedisSessions, find_node
-from .workload import Plan, fill
+from .workload import Plan, fill, ours
 
 T = TypeVar("T")
 
 # One thread, so that no comparison is decided by which of its threads a connection landed on.
 MEMCACHED = ("-t", "1", "-m", "4096")
-#: On a busy machine, a call for many sessions can take longer than a client usually waits.
-PATIENT_S = 60
 
 
 class Filled(NamedTuple):
@@ -34,7 +32,6 @@ class Filled(NamedTuple):
     client: SessionsClient
     ns: str
     sessions: int
-    item_bytes: float  # on the server, of each
 
 
 class Bench:
@@ -74,11 +71,9 @@ class Bench:
         """A namespace with so many sessions. All parts share it, so each leaves it as it was."""
         if sessions not in self._filled:
             ns = f"filled{sessions}"
-            client = self.keep(SessionsClient(self.memcached.address, ns=ns, wipe=0, timeout=PATIENT_S))
-            before = int(self.memcached.stats()["bytes"])
+            client = self.keep(ours(self.memcached.address, ns))
             fill(client, sessions)
-            each = (int(self.memcached.stats()["bytes"]) - before) / sessions
-            self._filled[sessions] = Filled(client, ns, sessions, each)
+            self._filled[sessions] = Filled(client, ns, sessions)
         return self._filled[sessions]
 
     def redis_sessions(self) -> RedisSessions | None:

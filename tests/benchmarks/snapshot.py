@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import urllib.parse
 from collections.abc import Iterator
 
 from ..support.memcached import Memcached
@@ -36,7 +35,7 @@ class Snapshot:
     """
 
     def __init__(self, server: Memcached, ns: str) -> None:
-        self.names = _names(server, ns)
+        self.names = [key.encode() for key in server.keys(ns)]
         self._server = server
         self._passing: list[bytes] = []  # packets that store the items that expire
         self._lasting: list[bytes] = []  # and those that do not, which is what sessions leave behind
@@ -58,13 +57,6 @@ class Snapshot:
             # Quiet stores answer only when they fail.
             if self._server.ask(packet, _END) != _END:
                 raise RuntimeError("the server refused a part of what was to be restored")
-
-
-def _names(server: Memcached, ns: str) -> list[bytes]:
-    """Every key of a namespace. A dump of the lists of recent use (`all`) can miss items moving in them."""
-    dump = server.ask(b"lru_crawler metadump hash\r\n", b"END\r\n").decode()
-    names = [urllib.parse.unquote(name) for name in re.findall(r"^key=(\S+)", dump, re.MULTILINE)]
-    return [name.encode() for name in names if name.startswith(f"{ns}:")]
 
 
 _VALUE = re.compile(rb"VA (\d+) t(-?\d+)\r\n")

@@ -11,12 +11,12 @@ OURS = "memsessions"
 THEIRS = "redis-sessions"
 
 
-def ours(call: str) -> str:
+def our_row(call: str) -> str:
     """The name of a row."""
     return f"{call}, {OURS}"
 
 
-def theirs(call: str) -> str:
+def its_row(call: str) -> str:
     return f"{call}, {THEIRS}"
 
 
@@ -24,13 +24,13 @@ def versus(
     timings: Mapping[str, Timing], call: str, target: float | None = None, unit: str = "us"
 ) -> list[Row]:
     """Both rows of a call; the first says how many times faster it is, and should be so many times."""
-    mine = timings[ours(call)]
-    its = timings.get(theirs(call))
+    mine = timings[our_row(call)]
+    its = timings.get(its_row(call))
     if its is None:
-        return [Row(ours(call), mine.figures(unit))]
+        return [Row(our_row(call), mine.figures(unit))]
     return [
-        faster(ours(call), mine, its, target, unit),
-        Row(theirs(call), its.figures(unit)),
+        faster(our_row(call), mine, its, target, unit),
+        Row(its_row(call), its.figures(unit)),
     ]
 
 

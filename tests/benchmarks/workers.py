@@ -16,7 +16,7 @@ from memsessions import SessionsClient
 
 from .peers import pymemcache
 from .timing import Batch, Case, timed
-from .workload import session_cases
+from .workload import ours, session_cases
 
 #: What workers do, in the order in which they are to be asked: what one call makes, the next ones need.
 CALLS = (pymemcache.POOLED, "get", "create", "set", "rotate", "kill")
@@ -57,7 +57,7 @@ class Worker:
 def threads(work: Work, number: int) -> Iterator[list[Batch]]:
     """So many of them, on one client."""
     with ExitStack() as stack:
-        client = stack.enter_context(SessionsClient(f"127.0.0.1:{work.port}", ns=work.ns, wipe=0))
+        client = stack.enter_context(ours(f"127.0.0.1:{work.port}", work.ns))
         pooled = stack.enter_context(pymemcache.client(work.port))
         workers = [Worker(client, pooled, work, at) for at in range(number)]
         pool = stack.enter_context(ThreadPoolExecutor(number))
@@ -130,7 +130,7 @@ def _reply(connection: Connection) -> list[float]:
 def _serve(connection: Connection, work: Work, number: int) -> None:
     """What a process does until nobody asks any more."""
     with ExitStack() as stack:
-        client = stack.enter_context(SessionsClient(f"127.0.0.1:{work.port}", ns=work.ns, wipe=0))
+        client = stack.enter_context(ours(f"127.0.0.1:{work.port}", work.ns))
         pooled = stack.enter_context(pymemcache.client(work.port))
         worker = Worker(client, pooled, work, number)
         while True:

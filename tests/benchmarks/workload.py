@@ -40,6 +40,11 @@ def user(number: int) -> str:
     return f"user{number:06}"
 
 
+def ours(servers: str | list[str], ns: str) -> SessionsClient:
+    """A client that leaves a slow call to be measured, and does not cut it off."""
+    return SessionsClient(servers, ns=ns, wipe=0, timeout=10, connect_timeout=5)
+
+
 def create(client: SessionsClient, name: str, data: Data = DATA) -> str:
     """One session; its token."""
     return client.create(APP, name, IP, TTL_S, data)["token"]

@@ -17,7 +17,7 @@ from ..peers.pymemcache import CLIENT, POOLED, POOLED_TIMEOUT
 from ..peers.raw import RawExchange, recorded
 from ..report import Row, Table
 from ..timing import Case, Timing, interleaved
-from ..workload import APP, DATA, TTL_S, create, largest_item, session_cases
+from ..workload import APP, DATA, TTL_S, create, largest_item, ours, session_cases
 
 RAW_POOLED = f"raw socket, bytes of {POOLED}"
 RAW = "raw socket, bytes of get"
@@ -32,7 +32,7 @@ def measure(bench: Bench) -> list[Table]:
     """Each call of one session, and what it is compared with."""
     server, plan = bench.memcached, bench.plan
     with ExitStack() as stack:
-        client = stack.enter_context(SessionsClient(server.address, ns="calls", wipe=0))
+        client = stack.enter_context(ours(server.address, "calls"))
         memory = stack.enter_context(SessionsClient("memory://benchmarks", wipe=0))
         token = create(client, "user123456")
         name, value = largest_item(server, "calls")
@@ -144,6 +144,6 @@ def _get_plain(address: str, key: str) -> None:
 
 
 def _get_session(address: str, token: str) -> None:
-    with SessionsClient(address, ns="calls", wipe=0) as client:
+    with ours(address, "calls") as client:
         client.get(APP, token)
         client.get(APP, token)

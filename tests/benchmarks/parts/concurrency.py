@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from memsessions import SessionsClient
-
 from ..machine import Bench, machine
 from ..peers import pymemcache
 from ..report import Row, Table
 from ..timing import Batch, interleaved
 from ..workers import CALLS, Processes, Work, threads
-from ..workload import create, largest_item
+from ..workload import create, largest_item, ours
 
 THREADS = (1, 4, 16)
 PROCESSES = (1, 2, 4)
@@ -22,7 +20,7 @@ _MOST_CALLS = 4
 def measure(bench: Bench) -> list[Table]:
     """A table for threads and one for processes."""
     plan, server = bench.plan, bench.memcached
-    with SessionsClient(server.address, ns="sample", wipe=0) as client:
+    with ours(server.address, "sample") as client:
         create(client, "user123456")
     name, value = largest_item(server, "sample")
     work = Work(server.port, "workers", "plain-read".ljust(len(name), "x"), value, plan.calls)

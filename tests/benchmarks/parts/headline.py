@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from memsessions import SessionsClient
 
-from ..machine import PATIENT_S, Bench
+from ..machine import Bench
 from ..peers.redis_sessions import RedisSessions
 from ..report import Row, Table
 from ..timing import Batch, Case, Timing, interleaved
 from ..versus import faster
-from ..workload import IP, user
+from ..workload import IP, ours, user
 
 SESSIONS = 1_000
 #: At least so many times faster, where memsessions is told of all sessions at once, too.
@@ -43,7 +43,7 @@ class Way(NamedTuple):
 def measure(bench: Bench) -> list[Table]:
     """All times are of 1,000 sessions together."""
     peer, plan = bench.redis_sessions(), bench.plan
-    with SessionsClient(bench.memcached.address, ns="headline", wipe=0, timeout=PATIENT_S) as client:
+    with ours(bench.memcached.address, "headline") as client:
         in_turn = _cases(client, _in_turn(client))
         del in_turn["killall"]  # there is one way only to do that
         each: list[Mapping[str, Case | Batch]] = [in_turn, _cases(client, _at_once(client))]

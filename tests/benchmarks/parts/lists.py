@@ -12,7 +12,7 @@ from ..peers.redis_sessions import RedisSessions, lists_all
 from ..report import Table
 from ..snapshot import Snapshot
 from ..timing import Batch, Case, interleaved, progress
-from ..versus import ours, theirs, versus
+from ..versus import its_row, our_row, versus
 from ..workload import APP, DATA, TTL_S
 
 _SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -92,7 +92,7 @@ def _cases(bench: Bench, sessions: int) -> tuple[dict[str, Case], Callable[[], N
         Case("killall", lambda _: client.killall(APP), once, lambda answer: answer == {"kill": sessions}),
         Case("wipe", lambda _: client.wipe(), all_expired, lambda answer: answer == {"wiped": sessions}),
     ]
-    return {case.name: case._replace(name=ours(case.name)) for case in cases}, snapshot.restore
+    return {case.name: case._replace(name=our_row(case.name)) for case in cases}, snapshot.restore
 
 
 def _its_cases(peer: RedisSessions, sessions: int) -> dict[str, Batch]:
@@ -107,7 +107,7 @@ def _its_cases(peer: RedisSessions, sessions: int) -> dict[str, Batch]:
         call: str, right: Callable[[Any], bool], prepare: Callable[[], None] | None = None, **options: object
     ) -> Batch:
         return peer.batch(
-            theirs(call), call, lambda: [options], lambda answers: right(answers[0]), prepare=prepare
+            its_row(call), call, lambda: [options], lambda answers: right(answers[0]), prepare=prepare
         )
 
     return {

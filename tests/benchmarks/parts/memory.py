@@ -16,8 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from memsessions import SessionsClient
-
 from ...support.memcached import Memcached
 from ..machine import MEMCACHED, Bench
 from ..peers.redis_server import Redis
@@ -25,7 +23,7 @@ from ..peers.redis_sessions import RedisSessions
 from ..report import Row, Table
 from ..timing import progress
 from ..versus import OURS, THEIRS
-from ..workload import create, users
+from ..workload import create, ours, users
 
 #: Of what redis-sessions takes on its server, at most so much, with as many sessions as are asked for.
 TARGET = 0.42
@@ -144,7 +142,7 @@ def main() -> None:
     names = islice(users(0), sessions)
     first = int(sessions * _FIRST)
     traced = min(_TRACED, first)
-    with SessionsClient(address, ns="memory", wipe=0) as client:
+    with ours(address, "memory") as client:
 
         def create_some(count: int) -> None:
             """Without keeping what the caller is answered."""

@@ -14,7 +14,7 @@ from memsessions.tokens import TAG
 from ..machine import Bench
 from ..report import Row, Table
 from ..timing import Case, interleaved
-from ..workload import APP, create, user
+from ..workload import APP, create, ours, user
 
 UNCOUNTED = "get, not counted"
 TARGETS = {"get": 1.02}
@@ -28,7 +28,7 @@ def measure(bench: Bench) -> list[Table]:
     plan = bench.plan
     repetitions = plan.repetitions * _REPETITIONS_EACH
     calls = min(_CALLS, plan.calls)
-    with SessionsClient(bench.memcached.address, ns="metering", wipe=0) as client:
+    with ours(bench.memcached.address, "metering") as client:
         tokens = [create(client, user(number)) for number in range(8)]
 
         def case(name: str, get: Callable[[str, str], Session | None]) -> Case:

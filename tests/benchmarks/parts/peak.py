@@ -23,7 +23,7 @@ from memsessions.store.operations import SizeMany
 from ..machine import Bench
 from ..report import Row, Table
 from ..timing import progress
-from ..workload import APP, TTL_S
+from ..workload import APP, TTL_S, ours
 
 #: Each answers what it found.
 CALLS: dict[str, Callable[[SessionsClient], Any]] = {
@@ -89,7 +89,7 @@ def _index_sizes(client: SessionsClient, ns: str) -> list[int]:
 
 def main() -> None:
     address, ns, name = sys.argv[1:]
-    with SessionsClient(address, ns=ns, wipe=0) as client:
+    with ours(address, ns) as client:
         started = perf_counter()
         answer = CALLS[name](client)
         seconds = perf_counter() - started

@@ -13,16 +13,14 @@ from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from typing import Any
 
-from memsessions import SessionsClient
-
 from ...support.memcached import Memcached
 from ..machine import Bench
 from ..peers.redis_server import Redis
 from ..peers.redis_sessions import RedisSessions, created
 from ..report import Row, Table
 from ..timing import Batch, Case, Timing, interleaved, timed
-from ..versus import ours, theirs, versus
-from ..workload import APP, DATA, Plan, session_cases, users
+from ..versus import its_row, our_row, versus
+from ..workload import APP, DATA, Plan, ours, session_cases, users
 
 #: At least so many times faster. `rotate` has no counterpart.
 TARGETS = {"get": 7.0, "create": 4.0, "set": 4.0, "kill": 15.0}
@@ -41,7 +39,7 @@ def measure(bench: Bench) -> list[Table]:
 
 
 def _warm(server: Memcached, peer: RedisSessions, plan: Plan) -> Table:
-    with SessionsClient(server.address, ns=NS, wipe=0) as client:
+    with ours(server.address, NS) as client:
         mine = {case.name: case for case in session_cases(client, plan.calls)}
         its = _calls(peer, plan.calls)
         for call in ("create", "get", "set", "kill"):
@@ -49,7 +47,7 @@ def _warm(server: Memcached, peer: RedisSessions, plan: Plan) -> Table:
                 its[call].run()  # the first `kill` ends all that `create` made
         cases: list[Case | Batch] = []
         for call in TARGETS:
-            cases += [mine[call]._replace(name=ours(call)), its[call]._replace(name=theirs(call))]
+            cases += [mine[call]._replace(name=our_row(call)), its[call]._replace(name=its_row(call))]
         timings = interleaved(cases, plan.repetitions, "warm processes")
     return Table(
         "Beside redis-sessions, one call at a time, in processes that are warm; "
@@ -64,7 +62,7 @@ def _fresh(server: Memcached, redis: Redis, plan: Plan) -> Table:
     its = _FirstCalls(lambda: _its_first_calls(redis, calls))
     cases = []
     for call in TARGETS:
-        cases += [mine.batch(call, ours(call)), its.batch(call, theirs(call))]
+        cases += [mine.batch(call, our_row(call)), its.batch(call, its_row(call))]
     timings = interleaved(cases, plan.scan_repetitions, "fresh processes")
     return Table(
         "Beside redis-sessions, one call at a time, in processes that are fresh; "
@@ -108,7 +106,7 @@ def _calls(peer: RedisSessions, calls: int) -> dict[str, Batch]:
     def batch(
         call: str, options: Callable[[], list[dict[str, object]]], right: Callable[[list[Any]], bool]
     ) -> Batch:
-        return peer.batch(theirs(call), call, options, right)
+        return peer.batch(its_row(call), call, options, right)
 
     return {
         "create": batch("create", lambda: create(calls), note),
@@ -153,7 +151,7 @@ def _its_first_calls(redis: Redis, calls: int) -> dict[str, list[float]]:
 def main() -> None:
     address, calls = sys.argv[1], int(sys.argv[2])
     seconds = {}
-    with SessionsClient(address, ns=NS, wipe=0) as client:
+    with ours(address, NS) as client:
         for case in session_cases(client, calls):
             if case.name in TARGETS:
                 seconds[case.name] = timed(case, list(case.arguments()))

@@ -12,7 +12,7 @@ from ...support.memcached import Memcached
 from ..machine import MEMCACHED, Bench
 from ..report import Row, Table
 from ..timing import Case, interleaved
-from ..workload import APP, TTL_S, create, fill, session_cases
+from ..workload import APP, TTL_S, create, fill, ours, session_cases
 
 SERVERS = 3
 #: So many sessions has the user who is listed, and each who is logged out.
@@ -28,8 +28,8 @@ def measure(bench: Bench) -> list[Table]:
         servers = [stack.enter_context(Memcached(*MEMCACHED)) for _ in range(1 + SERVERS)]
         bench.took_part("memcached", " ".join([servers[0].stats()["version"], *MEMCACHED]))
         addresses = [server.address for server in servers]
-        one = stack.enter_context(SessionsClient(addresses[0], ns="servers", wipe=0))
-        three = stack.enter_context(SessionsClient(addresses[1:], ns="servers", wipe=0))
+        one = stack.enter_context(ours(addresses[0], "servers"))
+        three = stack.enter_context(ours(addresses[1:], "servers"))
         on_one = _cases(one, plan.few, plan.calls, " 1")
         on_three = _cases(three, plan.few, plan.calls, f" {SERVERS}")
         cases = [case for pair in zip(on_one, on_three, strict=True) for case in pair]

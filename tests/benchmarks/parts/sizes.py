@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from memsessions import Data, SessionsClient
+from memsessions import Data
 
 from ..machine import Bench
 from ..peers import pymemcache
 from ..report import Row, Table
 from ..timing import Case, interleaved
-from ..workload import create, largest_item, session_cases
+from ..workload import create, largest_item, ours, session_cases
 
 SIZES = {"64 B": 64, "1 KB": 1 << 10, "16 KB": 16 << 10, "256 KB": 256 << 10}
 #: What each call is measured beside.
@@ -33,7 +33,7 @@ def _rows(bench: Bench, size: str, data_bytes: int, calls: int) -> list[Row]:
     ns = f"sized{data_bytes}"
     data: Data = {"text": "x" * (data_bytes - len('{"text":""}'))}
     with ExitStack() as stack:
-        client = stack.enter_context(SessionsClient(server.address, ns=ns, wipe=0))
+        client = stack.enter_context(ours(server.address, ns))
         pooled = stack.enter_context(pymemcache.client(server.port))
         create(client, "user123456", data)
         name, value = largest_item(server, ns)

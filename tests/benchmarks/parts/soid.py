@@ -10,8 +10,8 @@ from ..machine import Bench
 from ..peers.redis_sessions import RedisSessions, created, lists_all
 from ..report import Table
 from ..timing import Batch, Case, interleaved
-from ..versus import ours, theirs, versus
-from ..workload import APP, DATA, create, user
+from ..versus import its_row, our_row, versus
+from ..workload import APP, DATA, create, ours, user
 
 COUNTS = (1, 10, 100)
 
@@ -20,7 +20,7 @@ def measure(bench: Bench) -> list[Table]:
     """All users' sessions are in one app."""
     peer, plan = bench.redis_sessions(), bench.plan
     calls = plan.calls // 4  # those of a hundred sessions take long
-    with SessionsClient(bench.memcached.address, ns="soid", wipe=0) as client:
+    with ours(bench.memcached.address, "soid") as client:
         cases: list[Case | Batch] = []
         for sessions in COUNTS:
             cases.append(_case(client, sessions, calls))
@@ -43,7 +43,7 @@ def _case(client: SessionsClient, sessions: int, calls: int) -> Case:
         )
 
     return Case(
-        ours(f"soid of {sessions}"), lambda name: client.soid(APP, name), lambda: [name] * calls, right
+        our_row(f"soid of {sessions}"), lambda name: client.soid(APP, name), lambda: [name] * calls, right
     )
 
 
@@ -51,7 +51,7 @@ def _its(peer: RedisSessions, sessions: int, calls: int) -> Batch:
     name = user(sessions)
     peer.calls("create", [created(name) for _ in range(sessions)])
     return peer.batch(
-        theirs(f"soid of {sessions}"),
+        its_row(f"soid of {sessions}"),
         "soid",
         lambda: [{"app": APP, "id": name}] * calls,
         lambda answers: all(lists_all(answer, sessions, 1) for answer in answers),
