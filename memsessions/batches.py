@@ -69,9 +69,10 @@ class BatchedSessions(AppSessions):
             for _attempt in range(_ATTEMPTS):
                 drawn = [new_token(self._tag, each.life) for each in waiting]
                 stored = self._make(waiting, drawn, first, deadline)
-                trial = list(zip(waiting, drawn, stored, strict=True))
-                made.update((each.number, token) for each, token, was_stored in trial if was_stored)
-                waiting = [each for each, _, was_stored in trial if not was_stored]
+                for each, token, was_stored in zip(waiting, drawn, stored, strict=True):
+                    if was_stored:
+                        made[each.number] = token
+                waiting = [each for each in waiting if each.number not in made]
                 if not waiting:
                     return made
                 first, drawn = (), []
@@ -94,12 +95,15 @@ class BatchedSessions(AppSessions):
         ]
         groups = self._listings.together(entries)
         batch: list[Operation] = list(first)
-        for group in groups:
-            some = [(entries[place], ready[place].value) for place in group.places]
-            counters, sessions = self._keys.reads, self._keys.sessions
-            batch += [Add(counters + item.session, FIRST, counter_life(item.life)) for item, _ in some]
-            batch += group.listing
-            batch += [Add(sessions + item.session, value, item.life.ttl + 1) for item, value in some]
+        counters, sessions = self._keys.reads, self._keys.sessions
+        for places, _, listing in groups:
+            for place in places:
+                _, name, life = entries[place]
+                batch.append(Add(counters + name, FIRST, counter_life(life)))
+            batch += listing
+            for place in places:
+                _, name, life = entries[place]
+                batch.append(Add(sessions + name, ready[place].value, life.ttl + 1))
         refused: WriteRefused | None = None
         try:
             answers = iter(self._run(batch, deadline=deadline))
@@ -121,7 +125,7 @@ class BatchedSessions(AppSessions):
         if time.monotonic() - started >= LONG_S:
             unlisted = entries  # a wipe may have taken them for the rest of somebody's failure
         if unlisted:
-            self._listings.surely(unlisted)
+            self._listings.surely(unlisted, deadline)
         return stored
 
     def _check_too_large(self, refused: WriteRefused, ready: Sequence[Ready], stored: list[Any]) -> None:
@@ -184,7 +188,7 @@ class BatchedSessions(AppSessions):
             shown[place] = self._held(Held(asked[place], found, item, counter, idle)).shown()
             if idle > 0:
                 used.append((found, names[place], idle))
-        self._listings.keep_all(used)
+        self._listings.keep_all(used, deadline)
         return shown, values
 
     def _decoded_all(self, values: list[bytes]) -> list[Record]:

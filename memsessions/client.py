@@ -60,7 +60,8 @@ class SessionsClient:
             `get` answers from a cache in this process, with `r` and `idle` frozen; 0 for no cache.
         cachemax: the most sessions that the cache holds.
         timeout: seconds that a call may take in all. Calls that go through an app (`soapp`, `activity`,
-            `killall`, `wipe`) and those of a user (`soid`, `killsoid`) may take as long for each packet.
+            `killall`, `wipe`), those of a user (`soid`, `killsoid`) and those for many sessions
+            (`create_many`, `get_many`, `kill_many`) may take as long for each packet.
         connect_timeout: seconds of these that opening one connection may take.
         tls_context: speak TLS, as this context says.
         username, password: for a memcached that was started with `-Y`.

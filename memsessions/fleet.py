@@ -63,7 +63,8 @@ class Fleet:
 
     def in_random_order(self) -> list[Node]:
         """The servers for a new session, in the order in which to try them: by chance, by their weights."""
-        return _in_random_order(self._taking_new)
+        servers = self._taking_new
+        return servers if len(servers) == 1 else _in_random_order(servers)
 
     def on_each(
         self, work: Callable[[Node], T], operation: str | None = None, nodes: Sequence[Node] | None = None

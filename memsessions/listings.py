@@ -84,7 +84,7 @@ class Listings:
                 again = self._store.run(self._index.listing(user, name, life), deadline=deadline)
                 self._index.listed(user, again)
 
-    def keep_all(self, used: Iterable[tuple[Record, bytes, int]]) -> None:
+    def keep_all(self, used: Iterable[tuple[Record, bytes, int]], deadline: float) -> None:
         """As `keep`, for sessions that were used together: those that are due are listed in one packet."""
         now = int(self._store.time())
         due = []
@@ -96,7 +96,7 @@ class Listings:
         if due:
             self._meter.relists += len(due)
             with contextlib.suppress(StoreError):
-                self.each(due)
+                self.each(due, deadline)
 
     def together(self, entries: Sequence[Entry]) -> list[Together]:
         """What lists sessions that are being made at once; give the answers to `took`."""
@@ -106,13 +106,13 @@ class Listings:
         """Whether such a listing took effect."""
         return self._index.listed_together(group, listed)
 
-    def each(self, entries: list[Entry]) -> int:
+    def each(self, entries: list[Entry], deadline: float | None = None) -> int:
         """List sessions that are there, or are just about to be; return how many could not be listed."""
         for _attempt in range(_ATTEMPTS):
             listings = [self._index.listing(*item) for item in entries]
             batch = [operation for listing in listings for operation in listing]
             try:
-                answers = iter(self._store.run(batch))
+                answers = iter(self._store.run(batch, deadline=deadline))
             except WriteRefused as error:  # a full server, which may have room for some of it
                 answers = iter(error.answers)
             missed = []
@@ -125,7 +125,7 @@ class Listings:
             entries = missed
         return len(entries)
 
-    def surely(self, entries: list[Entry]) -> None:
+    def surely(self, entries: list[Entry], deadline: float | None = None) -> None:
         """The same for all of them, or `StoreFull`."""
-        if self.each(entries):
+        if self.each(entries, deadline):
             raise StoreFull(self._store.server, _NO_ROOM)

@@ -66,7 +66,7 @@ class Many:
     def kill(self, app: str, tokens: Iterable[str]) -> int:
         """How many sessions of these tokens were ended."""
         asked = checked_tokens(tokens)
-        by_node = self._by_node(asked)
+        by_node = places_by_node(self._fleet.nodes, asked)
         try:
             return self._fleet.end(
                 lambda node: node.app(app).sessions.kill_many([asked[place] for place in by_node[node]]),
@@ -78,7 +78,7 @@ class Many:
                 self._cache.drop(app, token)
 
     def _read(self, app: str, tokens: list[str]) -> list[Session | None]:
-        by_node = self._by_node(tokens)
+        by_node = places_by_node(self._fleet.nodes, tokens)
         lists = self._fleet.on_each(
             lambda node: node.app(app).sessions.read_many([tokens[place] for place in by_node[node]]),
             "get_many",
@@ -90,18 +90,18 @@ class Many:
                 answers[place] = session
         return answers
 
-    def _by_node(self, tokens: list[str]) -> dict[Node, list[int]]:
-        """Where the tokens of each server stand. A server that is not listed has no sessions."""
-        nodes = self._fleet.nodes
-        by_node: dict[Node, list[int]] = {}
-        if len(nodes) == 1:  # it may have been told its address in another form
-            return {nodes[0]: list(range(len(tokens)))} if tokens else {}
-        by_tag = {node.tag: node for node in nodes}
-        for place, token in enumerate(tokens):
-            node = by_tag.get(token[TAG])
-            if node is not None:
-                by_node.setdefault(node, []).append(place)
-        return by_node
+
+def places_by_node(nodes: list[Node], tokens: list[str]) -> dict[Node, list[int]]:
+    """Where the tokens of each server stand. A server that is not listed has no sessions."""
+    if len(nodes) == 1:  # it may have been told its address in another form
+        return {nodes[0]: list(range(len(tokens)))} if tokens else {}
+    by_tag = {node.tag: node for node in nodes}
+    by_node: dict[Node, list[int]] = {}
+    for place, token in enumerate(tokens):
+        node = by_tag.get(token[TAG])
+        if node is not None:
+            by_node.setdefault(node, []).append(place)
+    return by_node
 
 
 class _Creation:
@@ -111,7 +111,7 @@ class _Creation:
         self._fleet = fleet
         self._app = app
         self._ready = ready
-        self._made: dict[int, tuple[Node, str]] = {}
+        self._made: dict[int, str] = {}  # tokens, by the sessions' numbers
         self._over = False
 
     def run(self) -> list[str]:
@@ -122,34 +122,37 @@ class _Creation:
             raise
         finally:
             self._over = True  # also for threads, when this one was interrupted
-        return [self._made[each.number][1] for each in self._ready]
+        return [self._made[each.number] for each in self._ready]
 
     def _make(self) -> None:
         """As one `create` does it: each session has an order of servers, of which one after another is tried.
 
         Of the time that it may take, the first server has a half, the next a quarter, and the last the rest.
         """
-        waiting = [(each, self._fleet.in_random_order()) for each in self._ready]
+        orders = {each.number: self._fleet.in_random_order() for each in self._ready}
+        waiting = self._ready
         share = 1.0
         turn = 0
         while waiting:
-            last = turn + 1 == len(waiting[0][1])
+            last = turn + 1 == len(orders[waiting[0].number])
             share = share if last else share / 2
             by_node: dict[Node, list[Ready]] = {}
-            for each, order in waiting:
-                by_node.setdefault(order[turn], []).append(each)
-            errors = self._fleet.outcome_on_each(
-                lambda node, some=by_node, part=share: self._make_on(node, some[node], part),  # type: ignore[misc]
-                list(by_node),
-            )
-            for node, error in zip(by_node, errors, strict=True):
-                if error is None:
-                    continue
+            for each in waiting:
+                by_node.setdefault(orders[each.number][turn], []).append(each)
+            for node, error in self._make_on_each(by_node, share):
                 if last or not isinstance(error, (StoreUnavailable, UnsupportedServer, StoreFull)):
                     raise error
                 passed_over(node, self._app, "create_many", error)
-            waiting = [pair for pair in waiting if pair[0].number not in self._made]
+            waiting = [each for each in waiting if each.number not in self._made]
             turn += 1
+
+    def _make_on_each(
+        self, by_node: dict[Node, list[Ready]], share: float
+    ) -> list[tuple[Node, StoreError | SessionTooLarge]]:
+        """Make sessions on their servers at the same time; the servers that did not make all, and why."""
+        nodes = list(by_node)
+        errors = self._fleet.outcome_on_each(lambda node: self._make_on(node, by_node[node], share), nodes)
+        return [(node, error) for node, error in zip(nodes, errors, strict=True) if error is not None]
 
     def _make_on(self, node: Node, ready: list[Ready], share: float) -> StoreError | SessionTooLarge | None:
         """Make sessions on a server, batch by batch; what kept it from making all of them."""
@@ -160,8 +163,7 @@ class _Creation:
                     return
                 now = time.monotonic()
                 deadline = now + (node.store.deadline() - now) * share
-                made = node.create_many(self._app, some, deadline)
-                self._made.update((number, (node, token)) for number, token in made.items())
+                self._made.update(node.create_many(self._app, some, deadline))
 
         try:
             node.meter.call("create_many", make)
@@ -171,11 +173,11 @@ class _Creation:
 
     def _take_back(self) -> None:
         """End what was made: nobody will be given its tokens."""
-        by_node: dict[Node, list[str]] = {}
-        for node, token in self._made.values():
-            by_node.setdefault(node, []).append(token)
+        tokens = list(self._made.values())
+        by_node = places_by_node(self._fleet.nodes, tokens)
         self._fleet.outcome_on_each(
-            lambda node: node.app(self._app).sessions.take_back(by_node[node]), list(by_node)
+            lambda node: node.app(self._app).sessions.take_back([tokens[place] for place in by_node[node]]),
+            list(by_node),
         )
 
 
@@ -222,6 +224,4 @@ def _checked(session: Mapping[str, Any], number: int, item_bytes: int) -> Ready:
     check.check_flag("no_resave", no_resave)
     data = None if d is None else record.without_none(check.checked_data(d, item_bytes))
     value = record.encode(record.new_record(user, ip, ttl, no_resave, data or None))
-    if len(value) + check.ITEM_OVERHEAD_BYTES > item_bytes:
-        check.check_size(data or {}, item_bytes)
     return Ready(number, hashed(user), Life(ttl, no_resave), value)

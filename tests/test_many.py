@@ -437,6 +437,7 @@ WRONG_SESSIONS: list[tuple[Any, str, str]] = [
     ([OK, {**OK, "app": APP}], "invalidValue", "session 2: it can have id, ip, ttl, d and no_resave, and"),
     ([OK, {**OK, 7: 7}], "invalidValue", "session 2: it can have id, ip, ttl, d and no_resave, and nothing"),
     ([OK, {**OK, "d": {"k": "x" * 2**20}}], "invalidValue", "session 2: d is too large: "),
+    ([{**OK, "d": [1]}], "invalidValue", "session 1: d must be an object"),
 ]
 
 

@@ -93,8 +93,9 @@ def test_of_a_hundred_reads_less_than_one_has_to_do_more(make_client: MakeClient
     assert packets - reads < reads / 100
 
 
+@pytest.mark.parametrize("call", ["get", "get_many"])
 def test_a_read_is_not_failed_by_what_it_does_for_the_index(
-    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     where = InMemory()
     rs = make_client(where.address, ns=where.ns)
@@ -106,7 +107,7 @@ def test_a_read_is_not_failed_by_what_it_does_for_the_index(
 
     monkeypatch.setattr(serving.listing, "listing", refuse)
     where.advance(3000)
-    session = rs.get(APP, token)
+    session = rs.get(APP, token) if call == "get" else rs.get_many(APP, [token])[0]
     assert session is not None
     assert (session["d"], session["idle"], session["r"]) == ({"a": 1}, 3000, 2)
 

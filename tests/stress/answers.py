@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from memsessions import SessionsClient
+from memsessions import NewSession, SessionsClient
 
 APP = "forum"
 USER = "user1234"
@@ -20,6 +20,7 @@ class Call(NamedTuple):
     right: Callable[[Any], bool]  # whether this is what an undisturbed call answers
     well_formed: Callable[[Any], bool]  # whether it is at least of that kind
     one_deadline: bool = True  # for all of its packets together; else each has one
+    cleans_up: bool = False  # after a failure, over another connection, which then stays
 
 
 def is_session(shown: Any) -> bool:
@@ -91,7 +92,35 @@ def make_sessions(rs: SessionsClient) -> dict[str, str]:
     }
 
 
+NEW: NewSession = {"id": USER, "ip": "new", "ttl": 3600, "d": {"k": SECRET}}
+
+
+def _are_tokens(answer: Any) -> bool:
+    return type(answer) is list and len(answer) == 3 and all(map(_is_token, answer))
+
+
+def _get_many(rs: SessionsClient, tokens: dict[str, str]) -> Any:
+    return rs.get_many(APP, [tokens["plain"], UNKNOWN, tokens["fixed"], tokens["plain"]])
+
+
+def _are_those(answer: Any) -> bool:
+    plain, unknown, fixed, again = answer
+    right = _is_one("plain")(plain) and _is_one("fixed")(fixed) and _is_one("plain")(again)
+    return right and unknown is None and again["r"] == plain["r"] + 1
+
+
+def _are_four(answer: Any) -> bool:
+    return type(answer) is list and len(answer) == 4 and all(map(_is_session_or_none, answer))
+
+
 CALLS = {
+    "create_many": Call(
+        lambda rs, _: rs.create_many(APP, [NEW] * 3), _are_tokens, _are_tokens, cleans_up=True
+    ),
+    "get_many": Call(_get_many, _are_those, _are_four, False),
+    "kill_many": Call(
+        lambda rs, t: rs.kill_many(APP, [t["plain"], t["fixed"]]), _is_count("kill", 2), _is_count("kill")
+    ),
     "create": Call(lambda rs, _: rs.create(APP, USER, "new", 3600, {"k": SECRET}), _is_token, _is_token),
     "create in a new app": Call(lambda rs, _: rs.create("another", USER, "new"), _is_token, _is_token),
     "get": Call(lambda rs, t: rs.get(APP, t["plain"]), _is_one("plain"), _is_session_or_none),

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from memsessions import MemsessionsError, Session, SessionsClient, StoreUnavailable
+from memsessions import MemsessionsError, NewSession, Session, SessionsClient, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -50,6 +50,7 @@ class Caller:
         self._of_all: list[Callable[[int], None]] = [
             *[self._get] * 60,
             *[self._set] * 20,
+            *[self._get_many] * 10,
             *[self._soid] * 10,
             *[self._unknown] * 5,
             self._soapp,
@@ -79,6 +80,16 @@ class Caller:
         before = self._known.reads[number]
         session = self._answer(lambda: self._rs.get(APP, self._known.tokens[number]))
         self._check("get", number, session, before + 1)
+
+    def _get_many(self, number: int) -> None:
+        """That session, some others and itself once more."""
+        some = [number, *self._dice.choices(range(len(self._known.tokens)), k=5), number]
+        before = [self._known.reads[each] for each in some]
+        tokens = [self._known.tokens[each] for each in some]
+        sessions = self._answer(lambda: self._rs.get_many(APP, tokens))
+        self._expect("get_many", "number of answers", len(sessions), len(some))
+        for each, session, reads in zip(some, sessions, before, strict=False):
+            self._check("get_many", each, session, reads + 1)
 
     def _set(self, number: int) -> None:
         turn = self._dice.getrandbits(40)
@@ -139,6 +150,12 @@ class Caller:
         answer = self._answer(lambda: self._rs.kill(OWN_APP, token))
         self._expect("kill", "own", answer, {"kill": 1})
         self._expect("get", "own after its end", self._answer(lambda: self._rs.get(OWN_APP, token)), None)
+        new: list[NewSession] = [{"id": f"{user}.{n}", "ip": IP, "d": {"n": f"{user}.{n}"}} for n in range(5)]
+        tokens = [made["token"] for made in self._answer(lambda: self._rs.create_many(OWN_APP, new))]
+        shown = [_own(each) for each in self._answer(lambda: self._rs.get_many(OWN_APP, tokens))]
+        self._expect("get_many", "own", shown, [(each["id"], each["id"], 1) for each in new])
+        answer = self._answer(lambda: self._rs.kill_many(OWN_APP, tokens))
+        self._expect("kill_many", "own", answer, {"kill": 5})
 
     def _expect(self, call: str, what: str, found: Any, expected: Any) -> None:
         if found != expected:

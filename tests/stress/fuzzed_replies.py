@@ -120,7 +120,7 @@ def take(server: Memcached, relay: Relay, ns: str, turn: Turn) -> Outcome:
             problems = [] if good else ["it answers what is not " + ("of the right form" if lies else "so")]
         else:
             problems = _wrong_error(error, lies, tokens)
-            if isinstance(error, StoreUnavailable) and _open_connections(store):
+            if isinstance(error, StoreUnavailable) and _open_connections(store) > call.cleans_up:
                 problems.append("a connection is left open")
         untouched_by_it = not lies and turn.call != "killall"
         problems += _after(rs, tokens["other"], error is None, untouched_by_it)
