@@ -86,7 +86,6 @@ def test_filled_namespaces_are_shared() -> None:
         filled = bench.filled(20)
         assert bench.filled(20) is filled
         assert filled.client.activity("forum", 7200) == {"activity": 20}
-        assert 100 < filled.item_bytes < 2_000
         server = bench.memcached
     assert server.process is None
 

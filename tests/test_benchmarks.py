@@ -6,16 +6,39 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .benchmarks.lacking import Lacking
 from .benchmarks.parts import PARTS
+from .benchmarks.peers.redis_server import find_redis
+from .benchmarks.peers.redis_sessions import find_node
 from .benchmarks.report import Row
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-W", "error", "-m", "tests.benchmarks"]
+
+
+def _beside(targets: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The rows of calls and their targets; after each comes that of redis-sessions, without a target."""
+    return {
+        f"{call}, {whose}": target if whose == "memsessions" else None
+        for call, target in targets.items()
+        for whose in ("memsessions", "redis-sessions")
+    }
+
+
+def _lacking_here() -> Iterator[Lacking]:
+    """What this machine lacks of redis-sessions."""
+    for find in (find_redis, find_node):
+        try:
+            find()
+        except Lacking as lacking:
+            yield lacking
+
 
 #: What threads and processes do.
 WORK = ("PooledClient.get", "get", "create", "set", "rotate", "kill")
@@ -87,7 +110,6 @@ ROWS: dict[str, dict[str, float | None]] = {
         "read, starsessions on Redis, autoload": None,
         "write, starsessions on Redis, autoload": None,
     },
-    "Memory": {"100 sessions": 450, "1,000 sessions": 450},
     "All of 1,000 sessions": {
         "mg KEY t, packets made before": None,
         "mg KEY t, made and parsed in Python": None,
@@ -105,7 +127,7 @@ ROWS: dict[str, dict[str, float | None]] = {
         "repair": None,
     },
     "Index": {"index": 150_000},
-    "Growth": {"get": 1.1, "create": 1.3, "kill": None},
+    "Growth": {"get": 1.1, "create": 1.3, "kill": 1.1},
     "Imports": {"the interpreter alone": None, "pymemcache and orjson": None, "memsessions": 1.3},
 }
 #: Rows that are left out where something is lacking; by table, and by what that is.
@@ -117,6 +139,47 @@ OPTIONAL: dict[str, dict[str, tuple[str, ...]]] = {
 }
 #: Tables without aims where that is lacking.
 UNAIMED = {"Starlette": {"Redis", "starsessions"}}
+#: What one call should be beside the same of redis-sessions.
+CALLS = {"get": 7.0, "create": 4.0, "set": 4.0, "kill": 15.0}
+#: The same of the tables that have rows of redis-sessions, too, where that can take part.
+ROWS_BESIDE: dict[str, dict[str, float | None]] = {
+    "Beside redis-sessions, one call at a time, in processes that are warm": _beside(CALLS),
+    "Beside redis-sessions, one call at a time, in processes that are fresh": _beside(CALLS),
+    "Headline of redis-sessions": {
+        "create, memsessions, one at a time": None,
+        "create, memsessions, all at once": 3.0,
+        "create, redis-sessions, all at once": None,
+        "get, memsessions, one at a time": None,
+        "get, memsessions, all at once": 3.0,
+        "get, redis-sessions, all at once": None,
+        "kill, memsessions, one at a time": None,
+        "kill, memsessions, all at once": 3.0,
+        "kill, redis-sessions, all at once": None,
+        "killall, memsessions, all at once": 3.0,
+        "killall, redis-sessions, all at once": None,
+    },
+    "One user's sessions": _beside({"soid of 1": None, "soid of 10": None, "soid of 100": None}),
+    "Lists of 1,000 sessions": _beside({"activity": None, "soapp": None, "killall": None, "wipe": None}),
+    "Memory of a session on a new server": {
+        "items, 100 sessions": None,
+        "resident, 100 sessions": None,
+        "items, 1,000 sessions": 0.42,
+        "resident, 1,000 sessions": 0.42,
+    },
+    "Memory that a client holds of 1,000 sessions": {"memsessions": None, "redis-sessions": None},
+}
+#: And of these where it cannot: without a ratio there is no target.
+ROWS_ALONE: dict[str, dict[str, float | None]] = {
+    title: {name: None for name in rows if "redis-sessions" not in name}
+    for title, rows in ROWS_BESIDE.items()
+    if not title.startswith("Beside")
+}
+LACKING = {what.what for what in _lacking_here()}
+ROWS |= ROWS_ALONE if LACKING else ROWS_BESIDE
+#: The parts that these are of.
+PARTS_BESIDE = ["redis_sessions", "headline", "soid", "lists", "memory"]
+#: What a client holds of a session may be nothing.
+MAY_BE_NONE = {"bytes/session", "bytes of objects/session"}
 #: What every run is measured with.
 PEERS = {
     "memsessions",
@@ -144,7 +207,7 @@ class Ran:
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,  # seconds of work, on a machine that may be busy with other tests
             check=False,
         )
         self.status, self.output, self.errors = done.returncode, done.stdout, done.stderr
@@ -178,7 +241,8 @@ def test_every_row_is_measured_and_printed(ran: Ran, title: str) -> None:
     if ran.skipped & UNAIMED.get(title, set()):
         rows = dict.fromkeys(rows)
     assert {name: row["target"] for name, row in table.items()} == rows
-    assert all(figure > 0 for row in table.values() for figure in row["figures"].values())
+    for row in table.values():
+        assert all(figure > 0 for column, figure in row["figures"].items() if column not in MAY_BE_NONE)
     printed = [block for block in ran.output.split("\n\n") if block.startswith(title)]
     assert len(printed) == 1
     lines = printed[0].splitlines()[2:]
@@ -234,6 +298,30 @@ def test_a_part_runs_alone(without_pylibmc: Ran) -> None:
     titles = [table["title"].split(":")[0] for table in without_pylibmc.figures["tables"]]
     assert titles == ["One call", "The floor"]
     assert not {"Django", "Flask"} & without_pylibmc.figures["versions"].keys()
+
+
+def test_what_the_machine_lacks_is_what_the_run_skips(ran: Ran) -> None:
+    """Whatever is here takes part with its version; whatever is not is said to be lacking."""
+    peers = {"Redis", "redis-sessions"}
+    assert ran.skipped & peers == LACKING
+    assert ran.figures["versions"].keys() & peers == (set() if LACKING else peers)
+
+
+def test_a_machine_without_redis_and_node_skips_them_by_name_and_goes_on(tmp_path: Path) -> None:
+    """The parts beside redis-sessions measure memsessions alone then, and say why and what installs these."""
+    ran = Ran(tmp_path, "--only", *PARTS_BESIDE, PATH=str(tmp_path))
+    assert ran.errors == ""
+    assert [(skipped["what"], skipped["why"]) for skipped in ran.figures["skipped"]] == [
+        ("Redis", "no redis-server on PATH"),
+        ("redis-sessions", "no node on PATH"),
+    ]
+    lines = ran.output.splitlines()
+    assert "skipped Redis: no redis-server on PATH (--install installs it)" in lines
+    assert "skipped redis-sessions: no node on PATH (--install installs it)" in lines
+    assert len(ran.figures["tables"]) == len(ROWS_ALONE)
+    for title, rows in ROWS_ALONE.items():
+        assert {name: row["target"] for name, row in ran.table(title).items()} == rows
+    assert not {"Redis", "redis-sessions", "Node"} & ran.figures["versions"].keys()
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

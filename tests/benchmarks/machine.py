@@ -16,6 +16,8 @@ from memsessions import SessionsClient
 
 from ..support.memcached import Memcached
 from .lacking import Lacking
+from .peers.redis_server import Redis, find_redis
+from .peers.redis_sessions import RedisSessions, find_node
 from .workload import Plan, fill, ours
 
 T = TypeVar("T")
@@ -30,7 +32,6 @@ class Filled(NamedTuple):
     client: SessionsClient
     ns: str
     sessions: int
-    item_bytes: float  # on the server, of each
 
 
 class Bench:
@@ -48,6 +49,7 @@ class Bench:
         self._stack = ExitStack()
         self._memcached: Memcached | None = None
         self._filled: dict[int, Filled] = {}
+        self._redis_sessions: RedisSessions | None = None
 
     def __enter__(self) -> Bench:
         return self
@@ -70,11 +72,26 @@ class Bench:
         if sessions not in self._filled:
             ns = f"filled{sessions}"
             client = self.keep(ours(self.memcached.address, ns))
-            before = int(self.memcached.stats()["bytes"])
             fill(client, sessions)
-            each = (int(self.memcached.stats()["bytes"]) - before) / sessions
-            self._filled[sessions] = Filled(client, ns, sessions, each)
+            self._filled[sessions] = Filled(client, ns, sessions)
         return self._filled[sessions]
+
+    def redis_sessions(self) -> RedisSessions | None:
+        """redis-sessions in a Node process that stays, on an empty Redis; None where one is lacking."""
+        if self._redis_sessions is None:
+            with self.unless_lacking():
+                find_redis()
+            with self.unless_lacking():
+                find_node()
+            with self.unless_lacking():
+                peer = RedisSessions(redis := Redis())
+                self.keep(redis)
+                self._redis_sessions = self.keep(peer)
+                for name, what in {"Redis": redis.version, **peer.versions}.items():
+                    self.took_part(name, what)
+        if self._redis_sessions is not None:
+            self._redis_sessions.redis.clear()
+        return self._redis_sessions
 
     def keep(self, context: AbstractContextManager[T]) -> T:
         """Enter a context until the run ends."""

@@ -22,17 +22,22 @@ _HOST = "127.0.0.1"
 _START_S = 10
 _ANSWER_S = 600  # to write down or to read back a million sessions
 
-Reply = bytes | int | None
+Reply = bytes | int | None | list["Reply"]
+
+
+def find_redis() -> str:
+    """The command that starts it; raises `Lacking` where there is none."""
+    command = shutil.which("redis-server")
+    if command is None:
+        raise Lacking("Redis", "no redis-server on PATH")
+    return command
 
 
 class Redis:
     """A server process; `with Redis() as redis:` starts and ends it."""
 
     def __init__(self) -> None:
-        command = shutil.which("redis-server")
-        if command is None:
-            raise Lacking("Redis", "no redis-server on PATH")
-        self._command = command
+        self._command = find_redis()
         self.port = free_port()
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,7 +55,12 @@ class Redis:
                 "logfile": "/dev/null",
             }
             arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-            self._process = subprocess.Popen([self._command, *arguments], stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                [self._command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             stack.callback(self._end, self._process)
             sock = stack.enter_context(self._connected(self._process))
             self._sock = sock
@@ -69,11 +79,14 @@ class Redis:
         return self._process.pid
 
     def ask(self, *words: str) -> Reply:
-        """A command and its reply, which is no list."""
+        """A command and its reply."""
         parts = [word.encode() for word in words]
         self._sock.sendall(
             b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
         )
+        return self._reply(words[0])
+
+    def _reply(self, command: str) -> Reply:
         line = self._file.readline().rstrip(b"\r\n")
         kind, rest = line[:1], line[1:]
         if kind == b"+":
@@ -82,7 +95,9 @@ class Redis:
             return int(rest)
         if kind == b"$":
             return None if rest == b"-1" else self._file.read(int(rest) + 2)[:-2]
-        raise RuntimeError(f"Redis answered {line.decode(errors='replace')!r} to {words[0]}")
+        if kind == b"*":
+            return [self._reply(command) for _ in range(int(rest))]
+        raise RuntimeError(f"Redis answered {line.decode(errors='replace')!r} to {command}")
 
     def info(self, section: str) -> dict[str, str]:
         """What the server tells of itself."""

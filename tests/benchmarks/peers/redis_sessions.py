@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
 from ..lacking import FOLDER, Lacking
 from ..timing import Batch
-from ..workload import APP, DATA, IP, TTL_S, user
+from ..workload import APP, DATA, IP, TTL_S, users
 from .redis_server import Redis
 
 _PROGRAM = Path(__file__).with_suffix(".js")
@@ -23,6 +24,16 @@ _END_S = 10
 _FILL_AT_ONCE = 1_000
 
 Options = Mapping[str, object]
+
+
+def find_node() -> str:
+    """The command that runs it; raises `Lacking` where it cannot run."""
+    node = shutil.which("node")
+    if node is None:
+        raise Lacking("redis-sessions", "no node on PATH")
+    if not _PACKAGE.exists():
+        raise Lacking("redis-sessions", f"npm has not installed it in {FOLDER.name}")
+    return node
 
 
 class Timed(NamedTuple):
@@ -36,13 +47,8 @@ class RedisSessions:
     """A process; `with RedisSessions(redis) as peer:` starts and ends it."""
 
     def __init__(self, redis: Redis) -> None:
-        node = shutil.which("node")
-        if node is None:
-            raise Lacking("redis-sessions", "no node on PATH")
-        if not _PACKAGE.exists():
-            raise Lacking("redis-sessions", f"it is not installed in {FOLDER.name}")
         self.redis = redis
-        self._node = node
+        self._node = find_node()
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[str] | None = None
 
@@ -104,19 +110,20 @@ class RedisSessions:
         name: str,
         call: str,
         options: Callable[[], Sequence[Options]],
-        right: Callable[[Any], bool],
+        right: Callable[[list[Any]], bool],
         *,
+        prepare: Callable[[], None] | None = None,
         at_once: bool = False,
     ) -> Batch:
-        """Such calls, to be timed among others; `options` is not timed, so it can also tidy up."""
+        """Such calls to be timed among others, `right` if their answers are; `options` is not timed."""
 
         def run() -> list[float]:
             timed = self.calls(call, options(), at_once=at_once)
-            if not all(map(right, timed.answers)):
+            if not right(timed.answers):
                 raise RuntimeError(f"{name} did not answer as it should, so its time says nothing")
             return timed.seconds
 
-        return Batch(name, run)
+        return Batch(name, run) if prepare is None else Batch(name, run, prepare)
 
     def memory(self) -> dict[str, int]:
         """`process.memoryUsage()`, once the garbage is collected."""
@@ -124,11 +131,12 @@ class RedisSessions:
         assert isinstance(answer, dict)
         return answer
 
-    def fill(self, sessions: int, app: str = APP) -> None:
+    def fill(self, sessions: int, first_user: int = 0) -> None:
         """So many sessions of distinct users."""
-        for first in range(0, sessions, _FILL_AT_ONCE):
-            numbers = range(first, min(first + _FILL_AT_ONCE, sessions))
-            self.calls("create", [created(user(number), app) for number in numbers], at_once=True)
+        names = users(first_user)
+        for start in range(0, sessions, _FILL_AT_ONCE):
+            some = islice(names, min(_FILL_AT_ONCE, sessions - start))
+            self.calls("create", [created(name) for name in some], at_once=True)
 
     def _last_words(self, process: subprocess.Popen[str]) -> str:
         status = process.wait(_END_S)
@@ -137,9 +145,15 @@ class RedisSessions:
         return f"{lines[0] if lines else 'it said nothing'} (status {status})"
 
 
-def created(user: str, app: str = APP) -> dict[str, object]:
+def created(user: str) -> dict[str, object]:
     """What `create` is told of the session that everything is measured with."""
-    return {"app": app, "id": user, "ip": IP, "ttl": TTL_S, "d": dict(DATA)}
+    return {"app": APP, "id": user, "ip": IP, "ttl": TTL_S, "d": dict(DATA)}
+
+
+def lists_all(answer: Mapping[str, object], sessions: int, users: int) -> bool:
+    """Whether `soapp` or `soid` answered so many sessions of so many users, as `created` made them."""
+    data = [json.dumps(DATA, separators=(",", ":"))]
+    return answer == {"sessions": sessions, "users": users, "data": data}
 
 
 def _end(process: subprocess.Popen[str]) -> None:
