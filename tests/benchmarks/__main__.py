@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from . import parts
+from . import cpus, parts
 from .lacking import FLAG, install
 from .machine import Bench, machine
 from .report import Table, skipped_lines, write_json
@@ -60,7 +60,7 @@ def main() -> None:
     if arguments.install:
         install()
     tables: list[Table] = []
-    with Bench(_plan(arguments)) as bench:
+    with cpus.on(cpus.CLIENTS), Bench(_plan(arguments)) as bench:
         for name in parts.PARTS:
             if arguments.only is None or name in arguments.only:
                 tables += parts.measure(name, bench)

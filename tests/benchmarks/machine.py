@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import NamedTuple, TypeVar
 from memsessions import SessionsClient
 
 from ..support.memcached import Memcached
+from . import cpus
 from .lacking import Lacking
 from .peers.redis_server import Redis, find_redis
 from .peers.redis_sessions import RedisSessions, find_node
@@ -63,7 +63,7 @@ class Bench:
     def memcached(self) -> Memcached:
         """The memcached of everything that needs one only."""
         if self._memcached is None:
-            self._memcached = self.keep(Memcached(*MEMCACHED))
+            self._memcached = self.keep(cpus.apart(Memcached(*MEMCACHED)))
             self.took_part("memcached", " ".join([self._memcached.stats()["version"], *MEMCACHED]))
         return self._memcached
 
@@ -84,8 +84,8 @@ class Bench:
             with self.unless_lacking():
                 find_node()
             with self.unless_lacking():
-                peer = RedisSessions(redis := Redis())
-                self.keep(redis)
+                redis = self.keep(cpus.apart(Redis()))
+                peer = RedisSessions(redis)
                 self._redis_sessions = self.keep(peer)
                 for name, what in {"Redis": redis.version, **peer.versions}.items():
                     self.took_part(name, what)
@@ -113,10 +113,10 @@ class Bench:
 
 def machine() -> dict[str, str]:
     """What it ran on."""
-    cpus = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*:\s*(.+)$", cpus.read_text(), re.MULTILINE) if cpus.exists() else None
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
     return {
         "CPU": found[1] if found else platform.machine(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": cpus.described(),
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from ..machine import Bench, machine
+from .. import cpus
+from ..machine import Bench
 from ..peers import pymemcache
 from ..report import Row, Table
 from ..timing import Batch, interleaved
@@ -24,7 +25,7 @@ def measure(bench: Bench) -> list[Table]:
         create(client, "user123456")
     name, value = largest_item(server, "sample")
     work = Work(server.port, "workers", "plain-read".ljust(len(name), "x"), value, plan.calls)
-    with ExitStack() as stack:
+    with cpus.on(cpus.ALL), ExitStack() as stack:
         pooled = stack.enter_context(pymemcache.client(server.port))
         pooled.set(work.key, work.value, noreply=False)
         by_threads = []
@@ -35,11 +36,13 @@ def measure(bench: Bench) -> list[Table]:
             )
         processes = stack.enter_context(Processes(work, max(PROCESSES)))
         by_processes = [batch for number in PROCESSES for batch in processes.batches(number)]
-        cores = machine()["cores"]
         return [
             _table(bench, "Threads: of one process, on one client", THREADS, by_threads),
             _table(
-                bench, f"Processes: on {cores} cores, which memcached needs, too", PROCESSES, by_processes
+                bench,
+                f"Processes: on {len(cpus.ALL)} cores, which memcached needs, too",
+                PROCESSES,
+                by_processes,
             ),
         ]
 

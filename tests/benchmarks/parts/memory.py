@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...support.memcached import Memcached
+from .. import cpus
 from ..machine import MEMCACHED, Bench
 from ..peers.redis_server import Redis
 from ..peers.redis_sessions import RedisSessions
@@ -94,7 +95,7 @@ def _client_row(name: str, client: InClient) -> Row:
 
 
 def _ours(sessions: int) -> tuple[OnServer, InClient]:
-    with Memcached(*MEMCACHED) as server:
+    with cpus.apart(Memcached(*MEMCACHED)) as server:
         assert server.process is not None
         items, resident = int(server.stats()["bytes"]), _resident_bytes(server.process.pid)
         command = [sys.executable, "-m", __name__, server.address, str(sessions)]
@@ -110,7 +111,7 @@ def _ours(sessions: int) -> tuple[OnServer, InClient]:
 
 
 def _theirs(sessions: int) -> tuple[OnServer, InClient]:
-    with Redis() as redis, RedisSessions(redis) as peer:
+    with cpus.apart(Redis()) as redis, RedisSessions(redis) as peer:
         peer.call("ping")
         items, resident = _used_bytes(redis), _resident_bytes(redis.pid)
         first = int(sessions * _FIRST)

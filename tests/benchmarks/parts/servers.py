@@ -9,6 +9,7 @@ from itertools import count
 from memsessions import SessionsClient
 
 from ...support.memcached import Memcached
+from .. import cpus
 from ..machine import MEMCACHED, Bench
 from ..report import Row, Table
 from ..timing import Case, interleaved
@@ -25,7 +26,7 @@ def measure(bench: Bench) -> list[Table]:
     """Each call on one server and on three."""
     plan = bench.plan
     with ExitStack() as stack:
-        servers = [stack.enter_context(Memcached(*MEMCACHED)) for _ in range(1 + SERVERS)]
+        servers = [stack.enter_context(cpus.apart(Memcached(*MEMCACHED))) for _ in range(1 + SERVERS)]
         bench.took_part("memcached", " ".join([servers[0].stats()["version"], *MEMCACHED]))
         addresses = [server.address for server in servers]
         one = stack.enter_context(ours(addresses[0], "servers"))

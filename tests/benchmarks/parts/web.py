@@ -14,6 +14,7 @@ from itertools import count, islice
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from .. import cpus
 from ..machine import Bench
 from ..peers.redis_server import Redis
 from ..peers.web_sites import OURS, PAGES, Ask, find
@@ -91,7 +92,7 @@ def _starlette(bench: Bench) -> Table:
         sites = entered(starlette_sites.sites(bench.memcached.address))
         with bench.unless_lacking():
             find(starsessions="starsessions", redis="redis")
-            redis = stack.enter_context(Redis())
+            redis = stack.enter_context(cpus.apart(Redis()))
             bench.took_part("Redis", redis.version)
             bench.took_part("starsessions")
             bench.took_part("redis-py", version("redis"))
