@@ -341,6 +341,9 @@ _LINE_BYTES = 128
 _KEY_LINE_BYTES = 256
 
 
+_ANSWERED_BY_A_WORD = frozenset((Add, Append, Swap, Delete))
+
+
 class Limit(NamedTuple):
     """What a valid reply keeps to; a server that says more is not listened to, for the sake of memory."""
 
@@ -354,7 +357,10 @@ def reply_limit(batch: Batch, item_bytes: int) -> Limit:
     total_bytes = _LINE_BYTES
     lines = 1
     for op in batch:
-        if isinstance(op, (Read, Count)):
+        if type(op) in _ANSWERED_BY_A_WORD:  # most of what a long batch consists of
+            total_bytes += _LINE_BYTES
+            lines += 1
+        elif isinstance(op, (Read, Count)):
             total_bytes += _LINE_BYTES + item_bytes
             lines += 2
         elif isinstance(op, (ReadMany, PeekMany)):
@@ -366,7 +372,4 @@ def reply_limit(batch: Batch, item_bytes: int) -> Limit:
         elif isinstance(op, DeleteMany):
             total_bytes += (len(op.names) + 1) * _KEY_LINE_BYTES
             lines += len(op.names) + 1
-        else:
-            total_bytes += _LINE_BYTES
-            lines += 1
     return Limit(total_bytes, lines, item_bytes + _KEY_LINE_BYTES)
