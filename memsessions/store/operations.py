@@ -110,7 +110,7 @@ class SizeMany(_Many):
 
 
 class DeleteMany(_Many):
-    """Remove each item. Answers `list[bool]`: whether it was there; of a name given twice, once at most."""
+    """Remove each item. Answers `list[bool]`: whether it was there; of a name given twice, for the first."""
 
     __slots__ = ()
 

@@ -238,14 +238,14 @@ def _deleted(lines: _Lines, op: DeleteMany) -> list[bool]:
     if not missing:
         return [True] * len(op.names)
     answers = []
-    missing.reverse()
-    for name in op.names:
+    for name in reversed(op.names):  # a name that is given twice was there at the first, if at all
         there = not missing or missing[-1] != op.prefix + name
         answers.append(there)
         if not there:
             missing.pop()
     if missing:
         raise ProtocolError("the server answers of another key than was asked for")
+    answers.reverse()
     return answers
 
 
