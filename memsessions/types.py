@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import TypeAlias
+from collections.abc import Mapping  # at run time, too: for who validates data by these types
+from typing import TypeAlias, TypedDict
 
 #: What one key of `d` can hold.
-Scalar: TypeAlias = "str | int | float | bool | None"
+Scalar: TypeAlias = str | int | float | bool | None
 #: A session's data: flat, JSON scalars only. What is stored holds no None.
-Data: TypeAlias = "dict[str, str | int | float | bool]"
+Data: TypeAlias = dict[str, str | int | float | bool]
 
 
 class _Always(TypedDict):

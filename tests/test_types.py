@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import configparser
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints, is_typeddict
 
 import pytest
 
@@ -36,7 +37,7 @@ from memsessions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from pymemcache import Client, PooledClient
     from typing_extensions import assert_type
@@ -165,6 +166,17 @@ def test_everything_public_in_the_package_is_exported() -> None:
     classes = {name for name, value in vars(memsessions).items() if isinstance(value, type)}
     others = {"Data", "Scalar", "metrics", "repair"}
     assert set(memsessions.__all__) == classes | others
+
+
+def test_the_shapes_can_be_looked_into_at_run_time() -> None:
+    """As who validates a request or an answer by them does."""
+    shapes = [shape for name in memsessions.__all__ if is_typeddict(shape := getattr(memsessions, name))]
+    assert len(shapes) == 7
+    for shape in shapes:
+        hints = get_type_hints(shape)
+        assert hints.keys() == shape.__required_keys__ | shape.__optional_keys__
+    assert get_type_hints(NewSession)["d"] == Mapping[str, Scalar] | None
+    assert get_type_hints(Session)["d"] == Data | None
 
 
 def test_the_version_is_the_one_in_setup_cfg() -> None:

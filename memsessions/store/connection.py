@@ -42,8 +42,8 @@ class TooOld(Exception):
 class Connection:
     """A socket that has said hello, with the rules for when it may be used again.
 
-    Whoever calls `exchange` or the `send`/`receive` pair must close the connection on any exception,
-    whatever its kind: the rest of a reply may still be on its way.
+    Whoever calls `exchange`, `visit` or the `send`/`receive` pair must close the connection on any exception
+    but `Refused`, whatever its kind: the rest of a reply may still be on its way.
     """
 
     __slots__ = (
@@ -88,7 +88,10 @@ class Connection:
             self.sock.close()
 
     def is_clean(self) -> bool:
-        """Whether nothing has come in since the last reply: no end of the connection, no stray byte."""
+        """Whether nothing has come in since the last reply: no end of the connection, no stray byte.
+
+        One of this process's own that was put back a moment ago is taken to be so.
+        """
         try:
             if self._rest or self.sock.fileno() < 0:  # closed after a fork; another file may have its number
                 return False

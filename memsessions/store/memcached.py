@@ -144,7 +144,7 @@ class MemcachedStore:
                 self._discard(connection)
             self._raise_translated(error)
             raise
-        pool.put(connection)
+        self._keep(pool, connection)
         yield answers
 
     def keys(self, prefix: bytes) -> Generator[Keys, None, None]:
@@ -205,7 +205,14 @@ class MemcachedStore:
             self._discard(connection)
             self._raise_translated(error)
             raise
-        pool.put(connection)
+        self._keep(pool, connection)
+
+    def _keep(self, pool: Pool, connection: Connection) -> None:
+        """Put back a connection whose last reply may have waited long until it was read."""
+        if connection.is_clean():
+            pool.put(connection)
+        else:
+            self._discard(connection)
 
     def _connect(self, deadline: float) -> Connection:
         while True:

@@ -186,7 +186,7 @@ class Store(Protocol):
     def visit(self, visit: Visit, deadline: float) -> Visited:
         """The most frequent batch there is, and so without a batch's costs. It is repeatable.
 
-        One round trip; raises as `run` does.
+        One round trip; raises as `run` does, with no answers in a `StoreFull`.
         """
 
     def stream(

@@ -244,9 +244,9 @@ def _deleted(lines: _Lines, op: DeleteMany) -> list[bool]:
         answers.append(there)
         if not there:
             missing.pop()
-    answers.reverse()
     if missing:
         raise ProtocolError("the server answers of another key than was asked for")
+    answers.reverse()
     return answers
 
 
@@ -289,6 +289,7 @@ def decode(batch: Batch, data: bytes) -> list[Any]:
     return answers
 
 
+_CAS_DIGITS = 20  # of 64 bits
 # From here on, looking for line ends in a value takes longer than not to.
 _LONG_BYTES = 2 * 1024
 
@@ -300,7 +301,7 @@ def _few_lines(data: bytes) -> list[bytes]:
 
 
 def decode_visit(visit: Visit, data: bytes) -> Visited:
-    """The answer in a whole reply to a visit. Raises as `decode` does."""
+    """The answer in a whole reply to a visit. Raises as `decode` does, with no answers in a refusal."""
     value = count = None
     left, cas, count_left = 0, b"0", visit[3] or 0
     lines = data.split(b"\r\n") if len(data) < _LONG_BYTES else _few_lines(data)
@@ -312,7 +313,7 @@ def decode_visit(visit: Visit, data: bytes) -> Visited:
             mark, size, its_left, its_cas = head.split()
             value, at = lines[1], 2
             left, cas = int(its_left[1:]), its_cas[1:]
-            if mark != b"VA" or len(value) != int(size) or not cas.isdigit():
+            if mark != b"VA" or len(value) != int(size) or not cas.isdigit() or len(cas) > _CAS_DIGITS:
                 raise _unexpected(head)
         head = lines[at]
         if head == b"NF":

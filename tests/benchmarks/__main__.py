@@ -12,7 +12,7 @@ from pathlib import Path
 from . import cpus, parts
 from .lacking import FLAG, install
 from .machine import Bench, machine
-from .report import Table, skipped_lines, write_json
+from .report import LEGEND, Table, skipped_lines, write_json
 from .workload import QUICK, Plan
 
 _LEAST_SESSIONS = 100
@@ -51,12 +51,24 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return plan if arguments.sessions is None else dataclasses.replace(plan, sessions=arguments.sessions)
 
 
+def _check_writable(arguments: argparse.Namespace) -> None:
+    """Before minutes of work that would be lost."""
+    try:
+        if arguments.json is not None:
+            arguments.json.open("a").close()
+        if arguments.plots is not None:
+            arguments.plots.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"python -m tests.benchmarks: {error.filename}: {error.strerror}") from None
+
+
 def main() -> None:
     arguments = _arguments()
     if arguments.list:
         for name, what in parts.PARTS.items():
             print(f"{name:12} {what}")
         return
+    _check_writable(arguments)
     if arguments.install:
         install()
     tables: list[Table] = []
@@ -69,6 +81,9 @@ def main() -> None:
         print("  ".join(f"{name} {what}" for name, what in line.items()))
     for skipped in skipped_lines(bench.skipped):
         print(skipped)
+    if arguments.quick:
+        print("--quick: too few calls to say how fast anything is")
+    print(LEGEND)
     for table in tables:
         print(f"\n{table}")
     if arguments.json is not None:
@@ -77,7 +92,8 @@ def main() -> None:
         # Only who wants plots needs what draws them.
         from . import plots
 
-        plots.write(arguments.plots, tables)
+        drawn = [file.name for file in plots.write(arguments.plots, tables)]
+        print(f"\ndrawn: {', '.join(drawn) or 'nothing; these parts have no plot'}")
 
 
 if __name__ == "__main__":

@@ -84,11 +84,9 @@ def _lists(results: Results) -> bytes | None:
         for row in table.rows:
             if size and row.name.partition(", ")[0] in _LISTED:
                 series[row.name].append((_number(size[1]), row.figures["median ms"]))
+    beside = " (broken lines: redis-sessions)" if any("redis-sessions" in name for name in series) else ""
     return _over_sessions(
-        "lists",
-        "What goes through all sessions of an app (broken lines: redis-sessions)",
-        series,
-        "milliseconds",
+        "lists", f"What goes through all sessions of an app{beside}", series, "milliseconds"
     )
 
 

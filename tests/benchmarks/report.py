@@ -74,6 +74,14 @@ def shown(figure: float | None) -> str:
     return f"{figure:,.0f}" if figure >= 1000 else f"{figure:.1f}" if figure >= 10 else f"{figure:.2f}"
 
 
+#: What the columns are that most tables have.
+LEGEND = """\
+median: of the repetitions' medians. p95, p99: of all calls. best: the lowest median of a repetition.
+spread %: between the first and the third quarter of the repetitions, as a part of the median.
+/ X, and times faster: the median of the ratios of repetitions made side by side, not the ratio of the medians.
+target: our own aim, for the last ratio of its row."""
+
+
 def skipped_lines(skipped: Sequence[Lacking]) -> list[str]:
     """What is lacking, by name."""
     return [f"skipped {lacking.what}: {lacking.why} ({FLAG} installs it)" for lacking in skipped]

@@ -33,7 +33,7 @@ from ..conftest import MakeClient, OnMemcached
 from ..support.fakes import FakeServer, hello, reset
 from ..support.memcached import Memcached
 from ..support.proxy import Proxy
-from ..support.tries import at_one_try, least_s
+from ..support.tries import at_one_try, least_s, until
 from .conftest import PASSWORD, OpenAt
 
 
@@ -406,6 +406,29 @@ def test_connections_that_a_restart_left_behind_fail_no_call(
     own_memcached.start()
     for _ in range(6):
         assert store.run((Read(b"none"),), repeatable=repeatable) == [None]
+
+
+@pytest.mark.parametrize("kind", ["dump", "stream"])
+def test_a_reply_that_waited_until_it_was_read_says_nothing_of_its_connection(
+    own_memcached: Memcached, open_at: OpenAt, kind: str
+) -> None:
+    """Who reads slowly finds the end of a reply from before a restart: the next write does not go there."""
+    store = open_at(own_memcached.port)
+    store.run([Add(b"k", b"v", FOREVER)])
+    parts: Iterator[Any] = (
+        store.keys(b"") if kind == "dump" else store.stream([(Read(b"k"),), (Read(b"none"),)])
+    )
+    next(parts)
+    (connection,) = store._open
+    if kind == "dump":
+        until(lambda: own_memcached.stats()["lru_crawler_running"] == "0")
+    else:
+        until(lambda: bool(connection._rest or connection._wait_in(0)))
+    own_memcached.kill()
+    own_memcached.start()
+    assert list(parts) == ([] if kind == "dump" else [[None]])
+    assert store.run([Add(b"k", b"v", FOREVER)]) == [True]
+    assert store.connections().lost == 1
 
 
 # ----------------------------------------------------------------------------------------- streaming

@@ -162,6 +162,10 @@ CASES = {
             *([True, False, True, False], [None, None]),
         ],
     ),
+    "of a name that is given twice to be removed, the first was there": Case(
+        lambda k: (Add(k + b"a", b"1", 100), DeleteMany(k, (b"a", b"a", b"none", b"a"))),
+        [True, [True, False, False, False]],
+    ),
     "none can be asked for": Case(
         lambda k: (Add(k, b"v", 9), ReadMany(k, ()), LeftMany(k, ()), SizeMany(k, ()), DeleteMany(k, ())),
         [True, [], [], [], []],

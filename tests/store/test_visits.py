@@ -166,6 +166,15 @@ def test_a_reply_that_memcached_does_not_give_is_a_protocol_error(visit: Visit, 
             decode_visit(visit, whole)
 
 
+def test_a_unique_is_a_number_of_64_bits() -> None:
+    """It stays text until somebody wants it, who must not be the first to find that it cannot be read."""
+    reply = b"VA 2 t60 c%b\r\nab\r\nNF\r\n"
+    assert decode_visit(BOTH, reply % b"18446744073709551615")[2] == b"18446744073709551615"
+    for unique in (b"9" * 21, b"9" * 5000, b"-1", b"1_0", b""):
+        with pytest.raises(ProtocolError):
+            decode_visit(BOTH, reply % unique)
+
+
 @pytest.mark.parametrize("extra", [b"\r\n", b"x", b"NF\r\n", b"EN\r\n", b"VA 1\r\n7\r\n", b"\x00"])
 @pytest.mark.parametrize("valid", [b"EN\r\nNF\r\n", b"VA 2 t60 c7\r\nab\r\nVA 1\r\n7\r\n"])
 def test_a_reply_with_more_than_was_asked_for_is_a_protocol_error(valid: bytes, extra: bytes) -> None:

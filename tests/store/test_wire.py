@@ -128,6 +128,7 @@ def test_a_life_of_30_days_is_sent_as_it_is() -> None:
         (DeleteMany(b"k:", (b"a", b"b")), b"NF kk:a\r\nNF kk:b\r\nMN\r\n", [False, False]),
         (DeleteMany(b"k:", (b"a", b"b")), b"MN\r\n", [True, True]),
         (DeleteMany(b"k:", (b"a", b"a")), b"NF kk:a\r\nMN\r\n", [True, False]),
+        (DeleteMany(b"k:", (b"a", b"b", b"a")), b"NF kk:b\r\nNF kk:a\r\nMN\r\n", [True, False, False]),
         (DeleteMany(b"k:", ()), b"", []),
         (ReadMany(b"", ()), b"", []),
         (LeftMany(b"", ()), b"", []),

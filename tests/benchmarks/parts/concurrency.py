@@ -40,7 +40,7 @@ def measure(bench: Bench) -> list[Table]:
             _table(bench, "Threads: of one process, on one client", THREADS, by_threads),
             _table(
                 bench,
-                f"Processes: on {len(cpus.ALL)} cores, which memcached needs, too",
+                f"Processes: on all {len(cpus.ALL)} cores, one of which memcached needs, too",
                 PROCESSES,
                 by_processes,
             ),
