@@ -212,8 +212,9 @@ def _checked(session: Mapping[str, Any], number: int, item_bytes: int) -> Ready:
     """As the arguments of `create`."""
     if not isinstance(session, Mapping):
         raise InvalidValue("it must be a mapping")
-    if not _KEYS.issuperset(session):
-        raise InvalidValue("it can have id, ip, ttl, d and no_resave, and nothing else")
+    for key in session:
+        if key not in _KEYS:
+            raise InvalidValue(f"it can have id, ip, ttl, d and no_resave, and not {key!a}")
     user: Any = session.get("id")
     ip: Any = session.get("ip")
     d = session.get("d")

@@ -365,3 +365,16 @@ def test_a_target_is_met_by_the_last_figure(row: Row, aim: str, met: bool | None
     """It is the most that the last figure may be, or the least where more is better."""
     assert (row.aim(), row.met) == (aim, met)
     assert row.content()["met"] == met
+
+
+@pytest.mark.parametrize("option", [["--json", "nowhere/figures.json"], ["--plots", "a_file/plots"]])
+def test_what_cannot_be_written_is_said_before_anything_is_measured(
+    tmp_path: Path, option: list[str]
+) -> None:
+    (tmp_path / "a_file").touch()
+    name, where = option
+    command = [*COMMAND, "--only", "calls", name, str(tmp_path / where)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"python -m tests.benchmarks: {tmp_path}")

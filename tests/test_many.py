@@ -439,8 +439,12 @@ WRONG_SESSIONS: list[tuple[Any, str, str]] = [
     ([{**OK, "no_resave": 1}], "invalidValue", "session 1: no_resave must be True or False"),
     ([OK, {**OK, "d": {}}], "invalidValue", "session 2: d must containt at least one key."),
     ([OK, {**OK, "d": {"k": b""}}], "invalidValue", "session 2: d.k has a forbidden type."),
-    ([OK, {**OK, "app": APP}], "invalidValue", "session 2: it can have id, ip, ttl, d and no_resave, and"),
-    ([OK, {**OK, 7: 7}], "invalidValue", "session 2: it can have id, ip, ttl, d and no_resave, and nothing"),
+    (
+        [OK, {**OK, "app": APP}],
+        "invalidValue",
+        "session 2: it can have id, ip, ttl, d and no_resave, and not 'app'",
+    ),
+    ([OK, {**OK, 7: 7}], "invalidValue", "session 2: it can have id, ip, ttl, d and no_resave, and not 7"),
     ([OK, {**OK, "d": {"k": "x" * 2**20}}], "invalidValue", "session 2: d is too large: "),
     ([{**OK, "d": [1]}], "invalidValue", "session 1: d must be an object"),
 ]

@@ -78,7 +78,7 @@ def shown(figure: float | None) -> str:
 LEGEND = """\
 median: of the repetitions' medians. p95, p99: of all calls. best: the lowest median of a repetition.
 spread %: between the first and the third quarter of the repetitions, as a part of the median.
-/ X, and times faster: the median of the ratios of repetitions made side by side, not the ratio of the medians.
+/ X, times faster: the median of the ratios of repetitions made side by side, not the ratio of the medians.
 target: our own aim, for the last ratio of its row."""
 
 
