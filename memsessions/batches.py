@@ -8,7 +8,6 @@ records in the index, appended as one, and then the sessions.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -57,10 +56,13 @@ class BatchedSessions(AppSessions):
 
     # ----------------------------------------------------------------------------------- making
 
-    def make_many(self, ready: Sequence[Ready], first: Batch, deadline: float) -> dict[int, str]:
+    def make_many(
+        self, ready: Sequence[Ready], first: Batch, deadline: float, left: list[str]
+    ) -> dict[int, str]:
         """Make a batch of sessions, after the operations given. One round trip; answers tokens by number.
 
-        Where that fails, those that were made are ended, as far as the server can be reached.
+        Where that fails, those that were made are ended, as far as there is time and the server can be
+        reached; the tokens of those that may be there yet are added to `left`.
         """
         made: dict[int, str] = {}
         drawn: list[str] = []
@@ -78,14 +80,17 @@ class BatchedSessions(AppSessions):
                 first, drawn = (), []
             raise StoreError(self._store.server, "no token could be found that is free")
         except (StoreError, SessionTooLarge):
-            self.take_back([*made.values(), *drawn], deadline)
+            left += self.take_back([*made.values(), *drawn], deadline)
             raise
 
-    def take_back(self, tokens: Sequence[str], deadline: float | None = None) -> None:
-        """End sessions whose tokens nobody was given; some may stay if the server cannot be reached."""
-        with contextlib.suppress(StoreError):
-            for at in range(0, len(tokens), BATCH_MAX):
+    def take_back(self, tokens: Sequence[str], deadline: float | None = None) -> Sequence[str]:
+        """End sessions whose tokens nobody was given; answers those that may stay: the server was away."""
+        for at in range(0, len(tokens), BATCH_MAX):
+            try:
                 self._end(tokens[at : at + BATCH_MAX], deadline)
+            except StoreError:
+                return tokens[at:]
+        return ()
 
     def _make(self, ready: Sequence[Ready], drawn: Sequence[str], first: Batch, deadline: float) -> list[Any]:
         """Make sessions of these tokens; whether each was stored, and so had no other session's token."""

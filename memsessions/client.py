@@ -290,8 +290,9 @@ class SessionsClient:
         It is all or nothing. If it fails, what it has made is ended before it raises, as nobody has the
         tokens, and sessions that nobody can use would be shown in the lists. That takes a round trip for each
         1,000, and no longer than one `timeout` on a server that does not answer. On a server that cannot be
-        reached for that, and where the call is interrupted (which ends it at once), some may be left: they
-        are whole, listed until their `ttl` is over, and `killsoid` ends them.
+        reached for that, where the answer to the first 1,000 is late, and where the call is interrupted
+        (which ends it at once), some may be left: they are whole, listed until their `ttl` is over, and
+        `killsoid` ends them.
 
         Parameters:
             sessions: mappings with `id` and `ip`, and, if wanted, `ttl`, `d` and `no_resave`: see `create`.

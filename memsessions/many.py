@@ -112,6 +112,7 @@ class _Creation:
         self._app = app
         self._ready = ready
         self._made: dict[int, str] = {}  # tokens, by the sessions' numbers
+        self._left: list[str] = []  # tokens of what a batch that failed may have made
         self._over = False
 
     def run(self) -> list[str]:
@@ -163,7 +164,7 @@ class _Creation:
                     return
                 now = time.monotonic()
                 deadline = now + (node.store.deadline() - now) * share
-                self._made.update(node.create_many(self._app, some, deadline))
+                self._made.update(node.create_many(self._app, some, deadline, self._left))
 
         try:
             node.meter.call("create_many", make)
@@ -173,7 +174,9 @@ class _Creation:
 
     def _take_back(self) -> None:
         """End what was made: nobody will be given its tokens."""
-        tokens = list(self._made.values())
+        if not self._made:
+            return  # a call of one batch ends in the time of one, as `create` does
+        tokens = [*self._made.values(), *self._left]
         by_node = places_by_node(self._fleet.nodes, tokens)
         self._fleet.outcome_on_each(
             lambda node: node.app(self._app).sessions.take_back([tokens[place] for place in by_node[node]]),

@@ -76,10 +76,15 @@ class Node:
         self.registered.add(app)
         return token
 
-    def create_many(self, app: str, ready: Sequence[Ready], deadline: float) -> dict[int, str]:
-        """Make a batch of sessions here and return their tokens by number; round trips as for one."""
+    def create_many(
+        self, app: str, ready: Sequence[Ready], deadline: float, left: list[str]
+    ) -> dict[int, str]:
+        """Make a batch of sessions here and return their tokens by number; round trips as for one.
+
+        Where that fails, the tokens of those that may be there yet are added to `left`.
+        """
         first = [] if app in self.registered else self.registry.entering(app, deadline)
-        made = self.app(app).sessions.make_many(ready, first, deadline)
+        made = self.app(app).sessions.make_many(ready, first, deadline, left)
         self.registered.add(app)
         return made
 

@@ -87,6 +87,14 @@ def test_where_the_connection_breaks_nothing_is_left(half_way: HalfWay, way: str
     assert half_way.left() == len(tokens) == BATCHES * EACH
 
 
+def test_where_an_answer_is_late_nothing_is_left_either(half_way: HalfWay) -> None:
+    """The time of its batch is over, but the server can be reached: it is ended with those before it."""
+    half_way.in_the_third(lambda _chunk: b"", "back")
+    with pytest.raises(StoreUnavailable, match="no answer in time"):
+        half_way.create()
+    assert half_way.left() == 0
+
+
 def test_where_a_connection_was_forgotten_reads_are_made_again_and_nothing_else(half_way: HalfWay) -> None:
     """As by the single calls: whether what changes something took effect is not known."""
     tokens = half_way.create()

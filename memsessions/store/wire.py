@@ -91,12 +91,14 @@ def _encode_delete(op: Delete, _clock: Clock) -> bytes:
     return b"md %b\r\n" % op.key if op.cas is None else b"md %b C%d\r\n" % (op.key, op.cas)
 
 
-def _encode_many(head: bytes, tail: bytes, end: bytes = b"") -> Callable[[Any, Clock], bytes]:
+def _encode_many(head: bytes, tail: bytes, last: bytes = b"") -> Callable[[Any, Clock], bytes]:
+    end = last or tail
+
     def encode(op: Any, _clock: Clock) -> bytes:
         if not op.names:
             return b""
         start = head + op.prefix
-        requests: bytes = start + (tail + start).join(op.names) + tail + end  # the whole batch in one call
+        requests: bytes = start + (tail + start).join(op.names) + end  # the whole batch in one call
         return requests
 
     return encode
@@ -113,8 +115,9 @@ _ENCODERS: dict[type, Callable[[Any, Clock], bytes]] = {
     PeekMany: _encode_many(b"mg ", b" v t u\r\n"),
     LeftMany: _encode_many(b"mg ", b" t u\r\n"),
     SizeMany: _encode_many(b"mg ", b" s u\r\n"),
-    # Only what is not there is answered, by its key, and the end.
-    DeleteMany: _encode_many(b"md ", b" q k\r\n", b"mn\r\n"),
+    # Only what is not there is answered, by its key, and the last by a number that no fence has. To end with
+    # `mn` would have memcached send what it has at once, and the rest of the reply in another packet.
+    DeleteMany: _encode_many(b"md ", b" q k\r\n", b" O0\r\n"),
 }
 
 
@@ -225,16 +228,19 @@ class _Heads(dict[bytes, tuple[int, int]]):
 
 
 _stored = _word({b"STORED": True, b"NOT_STORED": False})
+_LAST_DELETED = {b"HD O0": True, b"NF O0": False}
 
 
 def _deleted(lines: _Lines, op: DeleteMany) -> list[bool]:
     if not op.names:
         return []
     missing = []
-    while (line := next(lines)) != b"MN":
+    while (line := next(lines)) not in _LAST_DELETED:
         if line[:4] != b"NF k":
             raise _unexpected(line)
         missing.append(line[4:])
+    if not _LAST_DELETED[line]:
+        missing.append(op.prefix + op.names[-1])
     if not missing:
         return [True] * len(op.names)
     # From the end, as of a name that is given twice the second is the one that is not there any more.
@@ -371,6 +377,6 @@ def reply_limit(batch: Batch, item_bytes: int) -> Limit:
             total_bytes += len(op.names) * _LINE_BYTES
             lines += len(op.names)
         elif isinstance(op, DeleteMany):
-            total_bytes += (len(op.names) + 1) * _KEY_LINE_BYTES
-            lines += len(op.names) + 1
+            total_bytes += len(op.names) * _KEY_LINE_BYTES
+            lines += len(op.names)
     return Limit(total_bytes, lines, item_bytes + _KEY_LINE_BYTES)

@@ -66,7 +66,7 @@ def no_clock() -> int:
         (PeekMany(b"k:", (b"a", b"b")), b"mg k:a v t u\r\nmg k:b v t u\r\n"),
         (LeftMany(b"k:", (b"a", b"b")), b"mg k:a t u\r\nmg k:b t u\r\n"),
         (SizeMany(b"k:", (b"a", b"b")), b"mg k:a s u\r\nmg k:b s u\r\n"),
-        (DeleteMany(b"k:", (b"a", b"b")), b"md k:a q k\r\nmd k:b q k\r\nmn\r\n"),
+        (DeleteMany(b"k:", (b"a", b"b")), b"md k:a q k\r\nmd k:b O0\r\n"),
         (ReadMany(b"k:", ()), b""),
         (DeleteMany(b"k:", ()), b""),
     ],
@@ -123,12 +123,12 @@ def test_a_life_of_30_days_is_sent_as_it_is() -> None:
         (PeekMany(b"", (b"a", b"b")), b"EN\r\nVA 1 t5\r\nx\r\n", [None, (b"x", 5)]),
         (LeftMany(b"", (b"a", b"b", b"c")), b"HD t60\r\nEN\r\nHD t-1\r\n", [60, None, -1]),
         (SizeMany(b"", (b"a", b"b", b"c")), b"HD s0\r\nEN\r\nHD s17\r\n", [0, None, 17]),
-        (DeleteMany(b"k:", (b"a", b"b")), b"NF kk:a\r\nMN\r\n", [False, True]),
-        (DeleteMany(b"k:", (b"a", b"b")), b"NF kk:b\r\nMN\r\n", [True, False]),
-        (DeleteMany(b"k:", (b"a", b"b")), b"NF kk:a\r\nNF kk:b\r\nMN\r\n", [False, False]),
-        (DeleteMany(b"k:", (b"a", b"b")), b"MN\r\n", [True, True]),
-        (DeleteMany(b"k:", (b"a", b"a")), b"NF kk:a\r\nMN\r\n", [True, False]),
-        (DeleteMany(b"k:", (b"a", b"b", b"a")), b"NF kk:b\r\nNF kk:a\r\nMN\r\n", [True, False, False]),
+        (DeleteMany(b"k:", (b"a", b"b")), b"NF kk:a\r\nHD O0\r\n", [False, True]),
+        (DeleteMany(b"k:", (b"a", b"b")), b"NF O0\r\n", [True, False]),
+        (DeleteMany(b"k:", (b"a", b"b")), b"NF kk:a\r\nNF O0\r\n", [False, False]),
+        (DeleteMany(b"k:", (b"a", b"b")), b"HD O0\r\n", [True, True]),
+        (DeleteMany(b"k:", (b"a", b"a")), b"NF O0\r\n", [True, False]),
+        (DeleteMany(b"k:", (b"a", b"b", b"a")), b"NF kk:b\r\nNF O0\r\n", [True, False, False]),
         (DeleteMany(b"k:", ()), b"", []),
         (ReadMany(b"", ()), b"", []),
         (LeftMany(b"", ()), b"", []),
@@ -178,6 +178,8 @@ INVALID = (
     b"stored\r\n",
     b"STORED",
     b"MN\r\nMN\r\n",
+    b"HD O0\r\nHD O0\r\n",
+    b"HD O1\r\n",
     b"\xff\xfe\r\n\x00\r\n",
     b"VA 2 t" + b"9" * 5000 + b" c1\r\nab\r\n",
 )
@@ -276,7 +278,7 @@ def real_exchange(memcached: Memcached) -> tuple[Batch, bytes]:
         LeftMany(root, (b"v", b"none", b"n")),
         SizeMany(root, (b"v", b"none", b"n")),
         Delete(root + b"v", 1),
-        DeleteMany(root, (b"v", b"none")),
+        DeleteMany(root, (b"none", b"v")),
         Delete(root + b"n"),
     )
     reply = memcached.ask(encode(batch, no_clock) + END, ENDED).removesuffix(ENDED)
@@ -331,7 +333,18 @@ def test_a_real_reply_is_understood(real_exchange: tuple[Batch, bytes]) -> None:
     peeked, lefts, sizes, *deletions = answers[12:]
     assert peeked == [(value.value, lefts[0]), None, (b"10", lefts[2])]
     assert sizes == [19, None, 2]
-    assert deletions == [Outcome.CHANGED, [True, False], Outcome.DONE]
+    assert deletions == [Outcome.CHANGED, [False, True], Outcome.DONE]
+
+
+def test_what_many_deletes_answer_comes_with_the_rest_of_its_reply(memcached: Memcached) -> None:
+    """In one packet: nothing in the request has memcached send what it has so far."""
+    batch = (LeftMany(b"no:", (b"a", b"b")), DeleteMany(b"no:", (b"a", b"b")), DeleteMany(b"no:", (b"c",)))
+    with memcached.connect() as sock:
+        for _ in range(200):
+            sock.sendall(encode(batch, no_clock) + END)
+            reply = sock.recv(4096)
+            assert reply.endswith(ENDED)
+    assert decode(batch, reply.removesuffix(ENDED)) == [[None, None], [False, False], [False]]
 
 
 def test_a_real_reply_cut_at_any_byte_is_a_protocol_error(real_exchange: tuple[Batch, bytes]) -> None:

@@ -42,6 +42,8 @@ _LINES = [
     b"EX",
     b"NS",
     b"MN",
+    b"HD O0",
+    b"NF O0",
     b"VA 0 t1",
     b"VA 2147483648 t1 c1",
     b"STORED",
