@@ -14,7 +14,8 @@ from typing import Any
 
 from .operations import Batch, Count, Read, Visit, Visited
 from .sockets import Broken, DeadlinePassed, waits
-from .wire import Limit, ProtocolError, decode, decode_visit, encode, encode_visit, reply_limit
+from .visits import decode_visit, encode_visit
+from .wire import Limit, ProtocolError, decode, encode, reply_limit
 
 #: The first memcached whose meta commands do what the wire protocol here relies on.
 OLDEST_VERSION = (1, 6, 18)

@@ -29,12 +29,10 @@ from .operations import (
     ReadMany,
     SizeMany,
     Swap,
-    Visit,
-    Visited,
 )
 
-# memcached reads a relative time beyond 30 days as a date in 1970, at which the item is long gone.
-_LONGEST_RELATIVE_S = 30 * 24 * 3600
+#: memcached reads a relative time beyond 30 days as a date in 1970, at which the item is long gone.
+LONGEST_RELATIVE_S = 30 * 24 * 3600
 # It keeps dates in 32 bits, which end in January 2038.
 _LATEST = 2**31 - 1
 
@@ -58,24 +56,23 @@ class Refused(Exception):
 Clock = Callable[[], int]
 
 
-def _expiry(life: int, clock: Clock) -> int:
-    return life if life <= _LONGEST_RELATIVE_S else min(clock() + life, _LATEST)
+def expiry(life: int, clock: Clock) -> int:
+    """A life as it is sent."""
+    return life if life <= LONGEST_RELATIVE_S else min(clock() + life, _LATEST)
 
 
 def _encode_read(op: Read, clock: Clock) -> bytes:
     key, touch = op
-    return (
-        b"mg %b v t c\r\n" % key if touch is None else b"mg %b v t c T%d\r\n" % (key, _expiry(touch, clock))
-    )
+    return b"mg %b v t c\r\n" % key if touch is None else b"mg %b v t c T%d\r\n" % (key, expiry(touch, clock))
 
 
 def _encode_count(op: Count, clock: Clock) -> bytes:
     key, touch = op
-    return b"ma %b v t\r\n" % key if touch is None else b"ma %b v t T%d\r\n" % (key, _expiry(touch, clock))
+    return b"ma %b v t\r\n" % key if touch is None else b"ma %b v t T%d\r\n" % (key, expiry(touch, clock))
 
 
 def _encode_add(op: Add, clock: Clock) -> bytes:
-    return b"add %b 0 %d %d\r\n%b\r\n" % (op.key, _expiry(op.life, clock), len(op.value), op.value)
+    return b"add %b 0 %d %d\r\n%b\r\n" % (op.key, expiry(op.life, clock), len(op.value), op.value)
 
 
 def _encode_append(op: Append, _clock: Clock) -> bytes:
@@ -83,8 +80,8 @@ def _encode_append(op: Append, _clock: Clock) -> bytes:
 
 
 def _encode_swap(op: Swap, clock: Clock) -> bytes:
-    expiry = _expiry(op.life, clock)
-    return b"cas %b 0 %d %d %d\r\n%b\r\n" % (op.key, expiry, len(op.value), op.cas, op.value)
+    ends = expiry(op.life, clock)
+    return b"cas %b 0 %d %d %d\r\n%b\r\n" % (op.key, ends, len(op.value), op.cas, op.value)
 
 
 def _encode_delete(op: Delete, _clock: Clock) -> bytes:
@@ -128,18 +125,6 @@ def encode(batch: Batch, clock: Clock) -> bytes:
     return b"".join([_ENCODERS[type(op)](op, clock) for op in batch])
 
 
-def encode_visit(visit: Visit, clock: Clock) -> bytes:
-    """The request for a visit. What the counter has left is asked for only if it stays."""
-    key, touch, counter, touch_counter = visit
-    if touch > _LONGEST_RELATIVE_S:
-        touch = _expiry(touch, clock)
-    if touch_counter is None:
-        return b"mg %b v t c T%d\r\nma %b v t\r\n" % (key, touch, counter)
-    if touch_counter > _LONGEST_RELATIVE_S:
-        touch_counter = _expiry(touch_counter, clock)
-    return b"mg %b v t c T%d\r\nma %b v T%d\r\n" % (key, touch, counter, touch_counter)
-
-
 # ----------------------------------------------------------------------------------------- replies
 
 
@@ -158,7 +143,7 @@ def _item(lines: _Lines, _op: Any = None) -> Item | None:
         return Item(value, int(left[1:]), int(cas[0][1:]) if cas else 0)
     if head in (b"EN", b"NF"):
         return None
-    raise _unexpected(head)
+    raise unexpected(head)
 
 
 def _word(answers: dict[bytes, Any]) -> Callable[[_Lines, Any], Any]:
@@ -167,12 +152,12 @@ def _word(answers: dict[bytes, Any]) -> Callable[[_Lines, Any], Any]:
         try:
             return answers[line]
         except KeyError:
-            raise _unexpected(line) from None
+            raise unexpected(line) from None
 
     return parse
 
 
-def _unexpected(line: bytes) -> Exception:
+def unexpected(line: bytes) -> Exception:
     """The error for a line that is none of the answers to what was asked."""
     if line[:26].lower() == b"server_error out of memory":
         return Refused(too_large=False)
@@ -199,7 +184,7 @@ def _numbers(mark: bytes) -> Callable[[_Lines, Any], list[int | None]]:
 def _miss(line: bytes) -> Any:
     if line == b"EN":
         return None
-    raise _unexpected(line)
+    raise unexpected(line)
 
 
 def _peeked(lines: _Lines, op: PeekMany) -> list[tuple[bytes, int] | None]:
@@ -237,7 +222,7 @@ def _deleted(lines: _Lines, op: DeleteMany) -> list[bool]:
     missing = []
     while (line := next(lines)) not in _LAST_DELETED:
         if line[:4] != b"NF k":
-            raise _unexpected(line)
+            raise unexpected(line)
         missing.append(line[4:])
     if not _LAST_DELETED[line]:
         missing.append(op.prefix + op.names[-1])
@@ -293,53 +278,6 @@ def decode(batch: Batch, data: bytes) -> list[Any]:
         refused.answers = answers
         raise refused
     return answers
-
-
-_CAS_DIGITS = 20  # of 64 bits
-# From here on, looking for line ends in a value takes longer than not to.
-_LONG_BYTES = 2 * 1024
-
-
-def _few_lines(data: bytes) -> list[bytes]:
-    """The lines of a reply to a visit that has a long value, which is not searched."""
-    first, *others = data.rsplit(b"\r\n", 3)
-    return [*first.split(b"\r\n", 1), *others]
-
-
-def decode_visit(visit: Visit, data: bytes) -> Visited:
-    """The answer in a whole reply to a visit. Raises as `decode` does, with no answers in a refusal."""
-    value = count = None
-    left, cas, count_left = 0, b"0", visit[3] or 0
-    lines = data.split(b"\r\n") if len(data) < _LONG_BYTES else _few_lines(data)
-    try:
-        head = lines[0]
-        if head == b"EN":
-            at = 1
-        else:
-            mark, size, its_left, its_cas = head.split()
-            value, at = lines[1], 2
-            left, cas = int(its_left[1:]), its_cas[1:]
-            if mark != b"VA" or len(value) != int(size) or not cas.isdigit() or len(cas) > _CAS_DIGITS:
-                raise _unexpected(head)
-        head = lines[at]
-        if head == b"NF":
-            count_left = 0
-            at += 1
-        else:
-            if visit[3] is None:
-                mark, size, its_left = head.split()
-                count_left = int(its_left[1:])
-            else:
-                mark, size = head.split()
-            count = lines[at + 1]
-            at += 2
-            if mark != b"VA" or len(count) != int(size):
-                raise _unexpected(head)
-    except (IndexError, ValueError):
-        raise _unexpected(head) from None
-    if len(lines) != at + 1 or lines[at]:
-        raise ProtocolError("the reply is longer than what was asked for")
-    return value, left, cas, count, count_left
 
 
 # A head, a value of the longest kind, and the line's end; heads are below 64 bytes.

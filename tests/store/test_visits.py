@@ -21,7 +21,8 @@ from memsessions.store.operations import (
     Visit,
     Visited,
 )
-from memsessions.store.wire import ProtocolError, Refused, decode_visit, encode_visit
+from memsessions.store.visits import decode_visit, encode_visit
+from memsessions.store.wire import ProtocolError, Refused
 
 from ..conftest import InMemory, OnMemcached
 from ..support.memcached import Memcached

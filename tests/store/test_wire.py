@@ -26,7 +26,8 @@ from memsessions.store.operations import (
     SizeMany,
     Swap,
 )
-from memsessions.store.wire import ProtocolError, Refused, decode, encode, encode_visit, reply_limit
+from memsessions.store.visits import encode_visit
+from memsessions.store.wire import ProtocolError, Refused, decode, encode, reply_limit
 
 from ..support.memcached import Memcached
 
