@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from memsessions import record
-from memsessions.store import connection, wire
+from memsessions.store import connection, visits, wire
 from memsessions.store.connection import Connection
 from memsessions.store.memcached import MemcachedStore
 
@@ -115,7 +115,10 @@ def test_an_error_of_the_protocol_that_comes_out_is_found(
 def test_an_error_that_shows_a_secret_is_found(
     spoil: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "_unexpected", lambda line: wire.ProtocolError(line.decode(errors="replace")))
+    for module in (wire, visits):
+        monkeypatch.setattr(
+            module, "unexpected", lambda line: wire.ProtocolError(line.decode(errors="replace"))
+        )
     found(spoil, "its error shows a secret", "get", "lines changed")
 
 

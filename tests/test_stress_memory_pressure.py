@@ -77,7 +77,7 @@ def test_a_session_that_evicts_another_in_silence_is_found() -> None:
 def test_a_refusal_that_is_taken_for_an_outage_is_found(
     problems: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "_unexpected", lambda _: wire.ProtocolError("an unexpected reply"))
+    monkeypatch.setattr(wire, "unexpected", lambda _: wire.ProtocolError("an unexpected reply"))
     assert {"create raises StoreUnavailable", "set raises StoreUnavailable"} & problems()
 
 
