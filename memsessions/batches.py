@@ -13,15 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from . import record
-from .errors import ItemTooLarge, SessionTooLarge, StoreDamaged, StoreError, StoreFull, WriteRefused
+from .errors import ItemTooLarge, SessionTooLarge, StoreError, StoreFull, WriteRefused
 from .index import Entry
 from .listings import LONG_S
 from .reading import FIRST, Held
-from .record import Record
-from .scans import BATCH_BYTES, BATCH_MAX, BATCH_MIN, next_size
+from .scans import BATCH_BYTES, BATCH_MAX, BATCH_MIN, count_ended, decoded, ending, next_size
 from .sessions import AppSessions, counter_life
-from .store.operations import Add, Batch, Count, DeleteMany, Item, LeftMany, Operation, Read
+from .store.operations import Add, Batch, Count, DeleteMany, Item, Operation, Read
 from .tokens import Life, hashed, new_token, token_life
 from .types import Session
 
@@ -189,19 +187,13 @@ class BatchedSessions(AppSessions):
             self._run((DeleteMany(self._keys.reads, ended),))
         values = [item.value for _, item, _ in there]
         used = []
-        for found, (place, item, counter) in zip(self._decoded_all(values), there, strict=True):
+        for found, (place, item, counter) in zip(decoded(self._store, values), there, strict=True):
             idle = lives[place].ttl + 1 - item.left
             shown[place] = self._held(Held(asked[place], found, item, counter, idle)).shown()
             if idle > 0:
                 used.append((found, names[place], idle))
         self._listings.keep_all(used, deadline)
         return shown, values
-
-    def _decoded_all(self, values: list[bytes]) -> list[Record]:
-        try:
-            return record.decode_many(values)
-        except ValueError as error:
-            raise StoreDamaged(self._store.server, str(error)) from None
 
     # ----------------------------------------------------------------------------------- ending
 
@@ -215,11 +207,6 @@ class BatchedSessions(AppSessions):
         names = list(lives)
         # As in `kill`: of a `no_resave` session, only the counter tells whether it has ended.
         fixed = [name for name, life in lives.items() if life.no_resave]
-        batch = (
-            LeftMany(self._keys.reads, fixed),
-            DeleteMany(self._keys.sessions, names),
-            DeleteMany(self._keys.reads, names),
-        )
-        lefts, were_there, _ = self._run(batch, deadline=deadline)
-        over = {name for name, left in zip(fixed, lefts, strict=True) if left is None}
-        return sum(was_there and name not in over for name, was_there in zip(names, were_there, strict=True))
+        batch = [*ending(self._keys, names, fixed), DeleteMany(self._keys.reads, names)]
+        killed, _, _ = count_ended(names, fixed, self._run(batch, deadline=deadline))
+        return killed

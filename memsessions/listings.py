@@ -70,29 +70,21 @@ class Listings:
         that, as each access tells when the one before it was; the quarters of each session begin at another
         time. This process's idea of the store's clock may be off by one second.
         """
-        _, user_id, _, ttl, no_resave, _, _ = found
-        period = max(_RELIST_LEAST_S, ttl // 4)
-        now = int(self._store.time()) + int.from_bytes(name[:4], "big")
-        if now // period == (now - idle - 1) // period:
+        due = _due(found, name, idle, int(self._store.time()))
+        if due is None:
             return
         self._meter.relists += 1
-        user, life = tokens.hashed(user_id), Life(ttl, bool(no_resave))
         # The access itself is done, and the next quarter will come.
         with contextlib.suppress(StoreError):
-            listed = self._store.run(self._index.listing(user, name, life), deadline=deadline)
-            if not self._index.listed(user, listed):
-                again = self._store.run(self._index.listing(user, name, life), deadline=deadline)
-                self._index.listed(user, again)
+            listed = self._store.run(self._index.listing(*due), deadline=deadline)
+            if not self._index.listed(due.user, listed):
+                again = self._store.run(self._index.listing(*due), deadline=deadline)
+                self._index.listed(due.user, again)
 
     def keep_all(self, used: Iterable[tuple[Record, bytes, int]], deadline: float) -> None:
         """As `keep`, for sessions that were used together: those that are due are listed in one packet."""
         now = int(self._store.time())
-        due = []
-        for found, name, idle in used:
-            _, user_id, _, ttl, no_resave, _, _ = found
-            period, moment = max(_RELIST_LEAST_S, ttl // 4), now + int.from_bytes(name[:4], "big")
-            if moment // period != (moment - idle - 1) // period:
-                due.append(Entry(tokens.hashed(user_id), name, Life(ttl, bool(no_resave))))
+        due = [entry for each in used if (entry := _due(*each, now)) is not None]
         if due:
             self._meter.relists += len(due)
             with contextlib.suppress(StoreError):
@@ -129,3 +121,12 @@ class Listings:
         """The same for all of them, or `StoreFull`."""
         if self.each(entries, deadline):
             raise StoreFull(self._store.server, _NO_ROOM)
+
+
+def _due(found: Record, name: bytes, idle: int, now: int) -> Entry | None:
+    """What lists a session, if this access is the first in a quarter of its time to live."""
+    _, user, _, ttl, no_resave, _, _ = found
+    period, moment = max(_RELIST_LEAST_S, ttl // 4), now + int.from_bytes(name[:4], "big")
+    if moment // period == (moment - idle - 1) // period:
+        return None
+    return Entry(tokens.hashed(user), name, Life(ttl, bool(no_resave)))

@@ -102,10 +102,7 @@ class SessionReader:
             reads, reads_left = None if no_resave else self._recount(key, counter, touch, deadline), 2 * touch
             if reads is None:
                 return None
-        try:
-            found = record.decode(value)
-        except ValueError as error:
-            raise StoreDamaged(store.server, str(error)) from None
+        found = self._decoded(value)
         if left < touch:
             self._listings.keep(found, name, touch - left, deadline)
         return found, value, cas, touch - left, reads, reads_left

@@ -175,7 +175,7 @@ class Scans:
             living = [each for each in asked if each[1] is not None]
             values = [item[0] for _, item, _ in living]
             size = next_size(values, len(items))
-            for found, (name, (_, left), counter) in zip(self._decoded(values), living, strict=True):
+            for found, (name, (_, left), counter) in zip(decoded(self._store, values), living, strict=True):
                 _, _, _, ttl, no_resave, _, _ = found
                 if counter is None and no_resave:
                     continue
@@ -191,12 +191,6 @@ class Scans:
                         reason = "what stands under a counter's key is no number"
                         raise StoreDamaged(self._store.server, reason) from None
                     yield name, found, session
-
-    def _decoded(self, values: list[bytes]) -> list[record.Record]:
-        try:
-            return record.decode_many(values)
-        except ValueError as error:
-            raise StoreDamaged(self._store.server, str(error)) from None
 
     # -------------------------------------------------------------------------------------- ending
 
@@ -242,11 +236,11 @@ class Scans:
     def _end(
         self, entries: list[Entry], deadline: float | None = None
     ) -> tuple[int, list[bytes], list[Entry]]:
-        """End sessions, in one round trip; answers as `_ended`."""
+        """End sessions, in one round trip; answers as `count_ended`."""
         names = [item.session for item in entries]
         fixed = [item.session for item in entries if item.life.no_resave]
-        answers = self._store.run(self._ending(names, fixed), deadline=deadline)
-        killed, ended, missing = _ended(names, fixed, answers)
+        answers = self._store.run(ending(self._keys, names, fixed), deadline=deadline)
+        killed, ended, missing = count_ended(names, fixed, answers)
         return killed, ended, [item for item in entries if item.session in missing]
 
     def kill_all(self, go_on: GoOn = always) -> Iterator[int]:
@@ -272,7 +266,7 @@ class Scans:
                 names = [session_of(record) for record in records]
                 fixed = _fixed(records, {record[-LIFE_LENGTH:] for record in records})
                 waiting.append((listed, names, fixed))
-                batch = [*self._ending(names, fixed), *leftovers]
+                batch = [*ending(self._keys, names, fixed), *leftovers]
                 leftovers.clear()
                 yield batch
                 if not go_on(len(names)):
@@ -280,7 +274,7 @@ class Scans:
 
         for answers in self._store.stream(batches()):
             listed, names, fixed = waiting.popleft()
-            killed, ended, missing = _ended(names, fixed, answers)
+            killed, ended, missing = count_ended(names, fixed, answers)
             yield killed
             leftovers.append(DeleteMany(self._keys.reads, ended))
             for bucket, records in listed:
@@ -293,12 +287,23 @@ class Scans:
             self._store.run(leftovers)
         yield from self._kill_late(unfinished)
 
-    def _ending(self, names: list[bytes], fixed: list[bytes]) -> list[Operation]:
-        """The operations that end sessions, some of which have a fixed end; give the answers to `_ended`."""
-        return [LeftMany(self._keys.reads, fixed), DeleteMany(self._keys.sessions, names)]
+
+def decoded(store: Store, values: list[bytes]) -> list[Record]:
+    """The records of sessions, as they stand in a store."""
+    try:
+        return record.decode_many(values)
+    except ValueError as error:
+        raise StoreDamaged(store.server, str(error)) from None
 
 
-def _ended(names: list[bytes], fixed: list[bytes], answers: list[Any]) -> tuple[int, list[bytes], set[bytes]]:
+def ending(keys: AppKeys, names: list[bytes], fixed: list[bytes]) -> list[Operation]:
+    """The operations that end sessions, some of which have a fixed end; give the answers to `count_ended`."""
+    return [LeftMany(keys.reads, fixed), DeleteMany(keys.sessions, names)]
+
+
+def count_ended(
+    names: list[bytes], fixed: list[bytes], answers: list[Any]
+) -> tuple[int, list[bytes], set[bytes]]:
     """How many sessions were ended, the names whose counters are to be removed, and who was not there.
 
     The counter of a record that has no session is left: the session may be on its way.

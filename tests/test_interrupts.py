@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from pymemcache import PooledClient
 
-from memsessions import NewSession, SessionsClient, StoreUnavailable, repair
+from memsessions import NewSession, SessionsClient, StoreUnavailable, repair, scans
 from memsessions.store.operations import Read
 
 from .conftest import MakeClient, OnMemcached, Where, every_where
@@ -401,8 +401,7 @@ def test_a_scan_whose_reader_fails_leaves_nothing_behind(
 ) -> None:
     """As when a callback in the middle of it raises."""
     sessions = Sessions(make_client(own_memcached.address), 300)
-    scans = sessions.rs._nodes[0].app(APP).scans
-    decoded = scans._decoded
+    decoded = scans.decoded
 
     def failing(*arguments: Any) -> Any:
         yield next(iter(decoded(*arguments)))
@@ -410,7 +409,7 @@ def test_a_scan_whose_reader_fails_leaves_nothing_behind(
 
     for _ in range(10):
         with monkeypatch.context() as patched:
-            patched.setattr(scans, "_decoded", failing)
+            patched.setattr(scans, "decoded", failing)
             with pytest.raises(Stop):
                 sessions.rs.soapp(APP)
         sessions.soapp(0)

@@ -157,8 +157,7 @@ class Connection:
         tail, fence = next(self._fences)
         self._post(encode_visit(visit, self.server_time) + tail, _VISIT, deadline, item_bytes)
         answer = decode_visit(visit, self._reply(_VISIT, fence, item_bytes, deadline))
-        if self._rest:
-            self.check_end()
+        self.check_end()
         return answer
 
     def check_end(self) -> None:

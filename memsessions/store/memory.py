@@ -100,9 +100,7 @@ class MemoryStore:
         answers: list[Any] = []
         refused: WriteRefused | None = None
         with self._lock:
-            now = int(self._clock())
-            if now >= self._next_sweep:
-                self._sweep(now)
+            now = self._now()
             for op in batch:
                 try:
                     answers.append(_RUN[type(op)](self, op, now))
@@ -117,9 +115,7 @@ class MemoryStore:
     def visit(self, visit: Visit, deadline: float) -> Visited:  # noqa: ARG002
         key, touch, counter, touch_counter = visit
         with self._lock:
-            now = int(self._clock())
-            if now >= self._next_sweep:
-                self._sweep(now)
+            now = self._now()
             item = self._read_item(key, touch, now) or _NO_ITEM
             count = self._count_item(counter, touch_counter, now)
         value, left, cas = item
@@ -176,6 +172,13 @@ class MemoryStore:
         self._lock = threading.RLock()
 
     # ------------------------------------------------------------------------------------- entries
+
+    def _now(self) -> int:
+        """The moment of what is done next, after what has expired was removed if that is due."""
+        now = int(self._clock())
+        if now >= self._next_sweep:
+            self._sweep(now)
+        return now
 
     def _sweep(self, now: int) -> None:
         self._next_sweep = now + _SWEEP_S
