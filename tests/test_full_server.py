@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -109,13 +109,27 @@ def test_a_server_that_is_full_from_the_beginning_refuses_and_keeps_nothing(serv
     assert server.rs.soid(APP, USER) == server.rs.soapp(APP) == []
 
 
-def test_a_session_is_refused_where_only_its_index_entry_finds_no_memory(server: Server) -> None:
-    """There is room for the session itself, but none for the longer index item that would list it."""
+def by_create(rs: SessionsClient, ip: str) -> list[str]:
+    return [rs.create(APP, USER, ip)["token"]]
+
+
+def by_create_many(rs: SessionsClient, ip: str) -> list[str]:
+    return [created["token"] for created in rs.create_many(APP, [{"id": USER, "ip": ip}])]
+
+
+@pytest.mark.parametrize("created", [by_create, by_create_many])
+def test_a_session_is_refused_where_only_its_index_entry_finds_no_memory(
+    server: Server, created: Callable[[SessionsClient, str], list[str]]
+) -> None:
+    """There is room for the session itself, but none for the longer index item that would list it.
+
+    What is stored is listed, and nothing that was refused is stored.
+    """
     made = [server.rs.create(APP, USER, f"ip{n}")["token"] for n in range(20)]
     fill_up(server.rs, spare=300)
     for number in range(20, 80):
         try:
-            made.append(server.rs.create(APP, USER, f"ip{number}")["token"])
+            made += created(server.rs, f"ip{number}")
         except StoreFull:
             break
     else:
@@ -153,23 +167,6 @@ def test_of_a_server_that_is_full_from_the_beginning_many_are_refused(server: Se
         server.rs.create_many(APP, [{"id": USER, "ip": "192.0.2.1"}] * 3)
     assert server.stored("s") == server.stored("r") == 0
     assert server.rs.soid(APP, USER) == server.rs.soapp(APP) == []
-
-
-def test_many_are_refused_where_only_their_index_entries_find_no_memory(server: Server) -> None:
-    """What is stored is listed, and nothing that was refused is stored."""
-    made = [server.rs.create(APP, USER, f"ip{n}")["token"] for n in range(20)]
-    fill_up(server.rs, spare=300)
-    for number in range(20, 80):
-        try:
-            answer = server.rs.create_many(APP, [{"id": USER, "ip": f"ip{number}"}])
-            made += [created["token"] for created in answer]
-        except StoreFull:
-            break
-    else:
-        raise AssertionError("the index item always finds memory")
-    assert server.stored("s") == len(made)
-    assert len(server.rs.soid(APP, USER)) == len(server.rs.soapp(APP)) == len(made)
-    assert server.rs.killsoid(APP, USER) == {"kill": len(made)}
 
 
 # ------------------------------------------------------------------------------------ get, set, kill

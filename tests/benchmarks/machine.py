@@ -5,16 +5,16 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 from memsessions import SessionsClient
 
 from ..support.memcached import Memcached
 from . import cpus
+from .holding import Holding
 from .lacking import Lacking
 from .peers.redis_server import Redis, find_redis
 from .peers.redis_sessions import RedisSessions, find_node
@@ -34,10 +34,11 @@ class Filled(NamedTuple):
     sessions: int
 
 
-class Bench:
+class Bench(Holding):
     """One run; `with Bench(plan) as bench:` ends at last whatever was started for it."""
 
     def __init__(self, plan: Plan) -> None:
+        super().__init__()
         self.plan = plan
         self.skipped: list[Lacking] = []
         self.versions = {
@@ -46,18 +47,12 @@ class Bench:
             "pymemcache": version("pymemcache"),
             "orjson": version("orjson"),
         }
-        self._stack = ExitStack()
         self._memcached: Memcached | None = None
         self._filled: dict[int, Filled] = {}
         self._redis_sessions: RedisSessions | None = None
 
     def __enter__(self) -> Bench:
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     @property
     def memcached(self) -> Memcached:

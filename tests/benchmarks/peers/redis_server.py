@@ -12,10 +12,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from types import TracebackType
 from typing import BinaryIO
 
 from ...support.memcached import free_port
+from ..holding import Holding
 from ..lacking import Lacking
 
 _HOST = "127.0.0.1"
@@ -33,13 +33,13 @@ def find_redis() -> str:
     return command
 
 
-class Redis:
+class Redis(Holding):
     """A server process; `with Redis() as redis:` starts and ends it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._command = find_redis()
         self.port = free_port()
-        self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Redis:
@@ -67,11 +67,6 @@ class Redis:
             self._file: BinaryIO = stack.enter_context(sock.makefile("rb"))
             self._stack = stack.pop_all()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     @property
     def pid(self) -> int:

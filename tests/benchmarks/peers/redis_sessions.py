@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, NamedTuple
 
+from ..holding import Holding
 from ..lacking import FOLDER, Lacking
 from ..timing import Batch
 from ..workload import APP, DATA, IP, TTL_S, users
@@ -43,13 +43,13 @@ class Timed(NamedTuple):
     answers: list[Any]
 
 
-class RedisSessions:
+class RedisSessions(Holding):
     """A process; `with RedisSessions(redis) as peer:` starts and ends it."""
 
     def __init__(self, redis: Redis) -> None:
+        super().__init__()
         self.redis = redis
         self._node = find_node()
-        self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> RedisSessions:
@@ -63,11 +63,6 @@ class RedisSessions:
             stack.callback(_end, self._process)
             self._stack = stack.pop_all()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     @property
     def versions(self) -> dict[str, str]:
